@@ -1,0 +1,66 @@
+"""Tables of CUDA architectures, kernel families and scalar types.
+
+Literals only: Starlark loads this file, and tools/marlin_gen parses it with Python's `ast`, so that
+both sides read one table. Logic belongs elsewhere (private/archs.bzl, tools/marlin_gen).
+"""
+
+# Compute capabilities that nvcc 13.0 can compile for and the kernels are meant for, ascending.
+#   suffixes: what may follow the number: "a" (architecture-specific), "f" (family-specific).
+ARCHS = [
+    {"capability": "7.5", "suffixes": []},
+    {"capability": "8.0", "suffixes": []},
+    {"capability": "8.6", "suffixes": []},
+    {"capability": "8.7", "suffixes": []},
+    {"capability": "8.8", "suffixes": []},
+    {"capability": "8.9", "suffixes": []},
+    {"capability": "9.0", "suffixes": ["a"]},
+    {"capability": "10.0", "suffixes": ["a", "f"]},
+    {"capability": "10.3", "suffixes": ["a", "f"]},
+    {"capability": "11.0", "suffixes": ["a", "f"]},
+    {"capability": "12.0", "suffixes": ["a", "f"]},
+    {"capability": "12.1", "suffixes": ["a", "f"]},
+]
+
+# A kernel family is a set of kernels that share file prefix, pipeline depth and the capabilities
+# they can run on.
+#   capabilities: what its files are compiled for, out of those asked for.
+#   a_types, c_types: activation and output types its instantiations may have.
+#   stages: depth of the shared-memory pipeline.
+FAMILIES = [
+    {
+        "name": "sm75",
+        "capabilities": ["7.5"],
+        "a_types": ["kFloat16", "kS8"],
+        "c_types": ["kFloat16"],
+        "stages": 2,
+    },
+    {
+        "name": "sm80",
+        "capabilities": ["8.0", "8.6", "8.7", "8.8", "8.9", "9.0", "10.0", "10.3", "11.0", "12.0", "12.1"],
+        "a_types": ["kFloat16", "kBFloat16", "kS8"],
+        "c_types": ["kFloat16", "kBFloat16"],
+        "stages": 4,
+    },
+    {
+        "name": "sm89",
+        "capabilities": ["8.9", "12.0", "12.1"],
+        "a_types": ["kFE4M3fn"],
+        "c_types": ["kFloat16", "kBFloat16"],
+        "stages": 4,
+    },
+]
+
+# Scalar types, by the name of their constant in the kernels' C++ type namespace. A file name spells a
+# type as that name without the leading k, in lower case.
+#   roles: operands that may have the type: activations a, weights b, output c, scales s.
+SCALAR_TYPES = [
+    {"name": "kFloat16", "bits": 16, "roles": ["a", "c", "s"]},
+    {"name": "kBFloat16", "bits": 16, "roles": ["a", "c", "s"]},
+    {"name": "kS8", "bits": 8, "roles": ["a"]},
+    {"name": "kFE4M3fn", "bits": 8, "roles": ["a", "b", "s"]},
+    {"name": "kU4", "bits": 4, "roles": ["b"]},
+    {"name": "kU4B8", "bits": 4, "roles": ["b"]},
+    {"name": "kU8B128", "bits": 8, "roles": ["b"]},
+    {"name": "kFE2M1f", "bits": 4, "roles": ["b"]},
+    {"name": "kFE8M0fnu", "bits": 8, "roles": ["s"]},
+]

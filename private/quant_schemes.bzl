@@ -1,0 +1,157 @@
+"""The table of quantisation schemes, and the values a scheme's fields may take.
+
+Literals only: Starlark loads this file, and tools/marlin_gen parses it with Python's `ast`, so that
+both sides read one table.
+"""
+
+# Named lists of kernel tiles: (thread_k, thread_n, threads, thread_m_blocks). thread_k and thread_n
+# are the extent of a block's tile in K and N, thread_m_blocks its extents in M, in units of 16 rows
+# (0.5: 8 rows, the transposed product). The 256-thread tiles divide the m blocks between them: the
+# deep one serves few rows, the wide one many.
+TILE_SETS = {
+    "a16": [
+        (128, 128, 256, [0.5, 1]),
+        (64, 256, 256, [2, 3, 4]),
+        (64, 128, 128, [0.5, 1, 2, 3, 4]),
+    ],
+    "a8": [
+        (128, 128, 256, [1]),
+        (64, 256, 256, [2, 3, 4]),
+        (64, 128, 128, [1, 2, 3, 4]),
+    ],
+}
+
+# Fields of a scheme:
+#   name          unique, a lower-case identifier
+#   a_type        activation types
+#   b_type        weight type
+#   c_type        output types, each combined with each a_type; empty: the a_type itself
+#   s_type        scale type; empty: the c_type
+#   tiles         a name in TILE_SETS, or such a list itself
+#   group_blocks  16-row k blocks that share one scale; -1: one scale per column; 0: act-order
+QUANT_SCHEMES = [
+    {
+        "name": "awq_int4",
+        "a_type": ["kFloat16", "kBFloat16"],
+        "b_type": "kU4",
+        "c_type": [],
+        "s_type": "",
+        "tiles": "a16",
+        "group_blocks": [-1, 2, 4, 8],
+    },
+    {
+        "name": "gptq_int4",
+        "a_type": ["kFloat16", "kBFloat16"],
+        "b_type": "kU4B8",
+        "c_type": [],
+        "s_type": "",
+        "tiles": "a16",
+        "group_blocks": [-1, 0, 2, 4, 8],
+    },
+    {
+        "name": "int8",
+        "a_type": ["kFloat16", "kBFloat16"],
+        "b_type": "kU8B128",
+        "c_type": [],
+        "s_type": "",
+        "tiles": "a16",
+        "group_blocks": [-1, 0, 2, 4, 8],
+    },
+    {
+        "name": "fp8",
+        "a_type": ["kFloat16", "kBFloat16"],
+        "b_type": "kFE4M3fn",
+        "c_type": [],
+        "s_type": "",
+        "tiles": "a16",
+        "group_blocks": [-1, 8],
+    },
+    {
+        "name": "nvfp4",
+        "a_type": ["kFloat16", "kBFloat16"],
+        "b_type": "kFE2M1f",
+        "c_type": [],
+        "s_type": "kFE4M3fn",
+        "tiles": "a16",
+        "group_blocks": [1],
+    },
+    {
+        "name": "mxfp4",
+        "a_type": ["kBFloat16"],
+        "b_type": "kFE2M1f",
+        "c_type": [],
+        "s_type": "kFE8M0fnu",
+        "tiles": "a16",
+        "group_blocks": [2],
+    },
+    {
+        "name": "awq_int4_a8",
+        "a_type": ["kS8"],
+        "b_type": "kU4",
+        "c_type": ["kFloat16", "kBFloat16"],
+        "s_type": "",
+        "tiles": "a8",
+        "group_blocks": [-1, 2, 4, 8],
+    },
+    {
+        "name": "gptq_int4_a8",
+        "a_type": ["kS8"],
+        "b_type": "kU4B8",
+        "c_type": ["kFloat16", "kBFloat16"],
+        "s_type": "",
+        "tiles": "a8",
+        "group_blocks": [-1, 2, 4, 8],
+    },
+    {
+        "name": "gptq_int4_afp8",
+        "a_type": ["kFE4M3fn"],
+        "b_type": "kU4B8",
+        "c_type": ["kFloat16", "kBFloat16"],
+        "s_type": "",
+        "tiles": "a8",
+        "group_blocks": [-1, 2, 4, 8],
+    },
+    {
+        "name": "awq_int4_afp8",
+        "a_type": ["kFE4M3fn"],
+        "b_type": "kU4",
+        "c_type": ["kFloat16", "kBFloat16"],
+        "s_type": "",
+        "tiles": "a8",
+        "group_blocks": [-1, 2, 4, 8],
+    },
+    {
+        "name": "mxfp4_afp8",
+        "a_type": ["kFE4M3fn"],
+        "b_type": "kFE2M1f",
+        "c_type": ["kBFloat16"],
+        "s_type": "kFE8M0fnu",
+        "tiles": "a8",
+        "group_blocks": [2],
+    },
+]
+
+# Values that the fields of any scheme may take, the table's and custom ones alike. Types follow from
+# SCALAR_TYPES by role.
+#   thread_configs: (thread_k, thread_n, threads) the kernels can be instantiated with.
+SCHEME_LIMITS = {
+    "thread_configs": [(128, 128, 256), (64, 256, 256), (64, 128, 128), (128, 64, 128)],
+    "thread_m_blocks": [0.5, 1, 2, 3, 4],
+    "thread_m_blocks_a8": [1, 2, 3, 4],
+    "group_blocks": [-1, 0, 1, 2, 4, 8],
+}
+
+# Weight, activation width and scale types that go together, with the group_blocks each may have. A
+# combination that is not listed has no kernel.
+#   s_type empty: the c_type.
+SCHEME_COMBINATIONS = [
+    {"b_type": "kU4", "a_bits": 16, "s_type": "", "group_blocks": [-1, 2, 4, 8]},
+    {"b_type": "kU4B8", "a_bits": 16, "s_type": "", "group_blocks": [-1, 0, 2, 4, 8]},
+    {"b_type": "kU8B128", "a_bits": 16, "s_type": "", "group_blocks": [-1, 0, 2, 4, 8]},
+    {"b_type": "kFE4M3fn", "a_bits": 16, "s_type": "", "group_blocks": [-1, 8]},
+    {"b_type": "kFE2M1f", "a_bits": 16, "s_type": "kFE4M3fn", "group_blocks": [1]},
+    {"b_type": "kFE2M1f", "a_bits": 16, "s_type": "kFE8M0fnu", "group_blocks": [2]},
+    {"b_type": "kU4", "a_bits": 8, "s_type": "", "group_blocks": [-1, 2, 4, 8]},
+    {"b_type": "kU4B8", "a_bits": 8, "s_type": "", "group_blocks": [-1, 2, 4, 8]},
+    {"b_type": "kFE2M1f", "a_bits": 8, "s_type": "kFE8M0fnu", "group_blocks": [2]},
+]
