@@ -141,17 +141,15 @@ SCHEME_LIMITS = {
     "group_blocks": [-1, 0, 1, 2, 4, 8],
 }
 
-# Weight, activation width and scale types that go together, with the group_blocks each may have. A
+# Weight, activation and scale types that go together, with the group_blocks each may have. A
 # combination that is not listed has no kernel.
 #   s_type empty: the c_type.
 SCHEME_COMBINATIONS = [
-    {"b_type": "kU4", "a_bits": 16, "s_type": "", "group_blocks": [-1, 2, 4, 8]},
-    {"b_type": "kU4B8", "a_bits": 16, "s_type": "", "group_blocks": [-1, 0, 2, 4, 8]},
-    {"b_type": "kU8B128", "a_bits": 16, "s_type": "", "group_blocks": [-1, 0, 2, 4, 8]},
-    {"b_type": "kFE4M3fn", "a_bits": 16, "s_type": "", "group_blocks": [-1, 8]},
-    {"b_type": "kFE2M1f", "a_bits": 16, "s_type": "kFE4M3fn", "group_blocks": [1]},
-    {"b_type": "kFE2M1f", "a_bits": 16, "s_type": "kFE8M0fnu", "group_blocks": [2]},
-    {"b_type": "kU4", "a_bits": 8, "s_type": "", "group_blocks": [-1, 2, 4, 8]},
-    {"b_type": "kU4B8", "a_bits": 8, "s_type": "", "group_blocks": [-1, 2, 4, 8]},
-    {"b_type": "kFE2M1f", "a_bits": 8, "s_type": "kFE8M0fnu", "group_blocks": [2]},
+    {"b_type": "kU4", "a_types": ["kFloat16", "kBFloat16", "kS8", "kFE4M3fn"], "s_type": "", "group_blocks": [-1, 2, 4, 8]},
+    {"b_type": "kU4B8", "a_types": ["kFloat16", "kBFloat16"], "s_type": "", "group_blocks": [-1, 0, 2, 4, 8]},
+    {"b_type": "kU4B8", "a_types": ["kS8", "kFE4M3fn"], "s_type": "", "group_blocks": [-1, 2, 4, 8]},
+    {"b_type": "kU8B128", "a_types": ["kFloat16", "kBFloat16"], "s_type": "", "group_blocks": [-1, 0, 2, 4, 8]},
+    {"b_type": "kFE4M3fn", "a_types": ["kFloat16", "kBFloat16"], "s_type": "", "group_blocks": [-1, 8]},
+    {"b_type": "kFE2M1f", "a_types": ["kFloat16", "kBFloat16"], "s_type": "kFE4M3fn", "group_blocks": [1]},
+    {"b_type": "kFE2M1f", "a_types": ["kBFloat16", "kFE4M3fn"], "s_type": "kFE8M0fnu", "group_blocks": [2]},
 ]
