@@ -1,0 +1,109 @@
+// Host API of the quantised Mixture-of-Experts GEMM.
+//
+//   C[id, :] = (sum_k A[id / top_k, k] * dequant(B[e])[k, :] + bias[e, :]) * topk_weights[id]
+//
+// for every id in sorted_token_ids, e being the expert of the block that holds the id. Nothing is
+// allocated and nothing is synchronised behind the caller's back: the call checks its arguments,
+// picks a kernel and launches it on the stream. It can be captured into a CUDA graph.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "scalar_type.hpp"
+
+namespace marlin_moe {
+
+using MARLIN_TYPE_NAMESPACE::ScalarType;
+
+enum class StatusCode {
+  kOk,
+  kInvalidArgument,       // a wrong shape, pointer, stride or combination of them
+  kInsufficientWorkspace, // less than moe_gemm_workspace_size() says
+  kNoKernel,              // no kernel was built for the types, tile or device asked for
+  kCudaError,             // the CUDA runtime reported an error
+};
+
+// Outcome of a call. `message` names the argument, the value given and what is allowed; it is empty
+// when the call succeeded.
+struct Status {
+  StatusCode code = StatusCode::kOk;
+  std::string message;
+  bool ok() const { return code == StatusCode::kOk; }
+};
+
+// group_size of a scheme with one scale per output column.
+inline constexpr int kGroupSizeChannel = -1;
+// group_size of GPTQ weights quantised with desc_act: g_idx gives each row's group.
+inline constexpr int kGroupSizeActOrder = 0;
+
+// Arguments of one MoE GEMM. Pointers are device pointers, aligned to 16 bytes unless said
+// otherwise; matrices are row-major.
+struct MoeGemmArgs {
+  int m = 0;            // rows of A (tokens); 0 is allowed and launches nothing
+  int n = 0;            // output columns, a multiple of 64
+  int k = 0;            // reduction length, a multiple of 64 and of the group size
+  int num_experts = 0;  // experts in B
+  int top_k = 1;        // experts per token: id / top_k is the row of A
+  int block_size = 0;   // ids per block of sorted_token_ids: 8, 16, 32, 48 or 64
+
+  ScalarType a_type = MARLIN_TYPE_NAMESPACE::kFloat16;
+  ScalarType b_type = MARLIN_TYPE_NAMESPACE::kU4B8;
+  ScalarType c_type = MARLIN_TYPE_NAMESPACE::kFloat16;
+  ScalarType s_type = MARLIN_TYPE_NAMESPACE::kFloat16;
+  int group_size = kGroupSizeChannel;  // rows of B that share a scale, or one of the two above
+  int num_groups = 1;                  // scale rows per expert; k / group_size when grouped
+
+  const void* a = nullptr;       // [m, k], row stride a_stride
+  std::int64_t a_stride = 0;     // elements between rows of A, a multiple of 8, at least k
+  const void* b = nullptr;       // int32 [num_experts, k / 16, n * bits / 2], Marlin's layout
+  const void* scales = nullptr;  // s_type [num_experts, num_groups, n], permuted
+  const void* zero_points = nullptr;  // int32 [num_experts, num_groups, n / 8], kU4 only
+  const void* bias = nullptr;         // c_type [num_experts, n], permuted; optional
+  const int* g_idx = nullptr;  // act-order: [num_experts, k], group of each row of B, ascending
+  const int* perm = nullptr;   // act-order: [num_experts, k], column of A for each row of B
+
+  const float* topk_weights = nullptr;      // [m * top_k]; optional: null multiplies by nothing
+  const int* sorted_token_ids = nullptr;    // ids by expert, padded to blocks with m * top_k
+  const int* expert_ids = nullptr;          // expert of each block; -1: skip the block
+  const int* num_tokens_past_padded = nullptr;  // [1], entries of sorted_token_ids in use
+  // Whether expert_ids may hold -1 (expert parallelism). Leaving it false when it does is still
+  // right, and unevenly spread over the device.
+  bool expert_parallel = false;
+
+  void* c = nullptr;  // c_type [m * top_k, n]; rows whose expert is -1 are not written
+
+  // Scratch memory of at least moe_gemm_workspace_size() bytes, zeroed once before its first use;
+  // each call leaves it ready for the next. Calls that may overlap need one each.
+  void* workspace = nullptr;
+  std::size_t workspace_bytes = 0;
+
+  cudaStream_t stream = nullptr;
+};
+
+// A kernel choice: the tile of one thread block and how many blocks share a multiprocessor.
+struct MoeGemmConfig {
+  int thread_k = 0;
+  int thread_n = 0;
+  int threads = 0;
+  int blocks_per_sm = 0;  // 0: as many as fit
+  int m_group = 0;        // consecutive m blocks that share a column tile; 0: chosen from the shape
+};
+
+// Sets *bytes to the scratch memory that moe_gemm() needs for these arguments (pointers are not
+// looked at) on the current device, with any configuration.
+Status moe_gemm_workspace_size(const MoeGemmArgs& args, std::size_t* bytes);
+
+// The block size to align tokens with before calling moe_gemm(), from the tokens per expert.
+int moe_gemm_block_size(int m, int num_experts, int top_k);
+
+// Sets *config to the configuration that moe_gemm() uses for these arguments.
+Status moe_gemm_choose_config(const MoeGemmArgs& args, MoeGemmConfig* config);
+
+// Launches the GEMM. `config` overrides the choice of moe_gemm_choose_config().
+Status moe_gemm(const MoeGemmArgs& args, const MoeGemmConfig* config = nullptr);
+
+}  // namespace marlin_moe
