@@ -1,0 +1,126 @@
+"""What to generate: built from a command line or read from the JSON that the Bazel rule writes.
+
+A spec names kernel families, never architectures, so that requests which need the same files are
+the same spec.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from marlin_gen.archs import families_for, parse_archs
+from marlin_gen.errors import GeneratorError
+from marlin_gen.schemes import Scheme, parse_scheme, table_schemes
+from marlin_gen.tables import Family, Tables
+
+SELECTORS = ("switch", "chain")
+DEFAULT_SELECTOR = "switch"
+DEFAULT_TYPE_NAMESPACE = "vllm"
+DEFAULT_KERNEL_NAMESPACE = "marlin_moe_wna16"
+
+_NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(::[A-Za-z_][A-Za-z0-9_]*)*")
+_FIELDS = ("families", "kernel_namespace", "schemes", "selector", "type_namespace")
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Families and schemes to combine, and how to write the result."""
+
+    families: tuple[Family, ...]
+    schemes: tuple[Scheme, ...]
+    selector: str
+    type_namespace: str
+    kernel_namespace: str
+
+    def __post_init__(self) -> None:
+        if self.selector not in SELECTORS:
+            raise GeneratorError(
+                f'selector = "{self.selector}" is not allowed; allowed: {", ".join(SELECTORS)}'
+            )
+        for field in ("type_namespace", "kernel_namespace"):
+            namespace = getattr(self, field)
+            if not _NAMESPACE.fullmatch(namespace):
+                raise GeneratorError(
+                    f'{field} = "{namespace}" is not allowed; '
+                    "allowed: a C++ namespace such as vllm or outer::inner"
+                )
+
+
+def spec_for_archs(
+    archs: str,
+    tables: Tables,
+    *,
+    schemes: Sequence[str] | None = None,
+    selector: str = DEFAULT_SELECTOR,
+    type_namespace: str = DEFAULT_TYPE_NAMESPACE,
+    kernel_namespace: str = DEFAULT_KERNEL_NAMESPACE,
+) -> Spec:
+    """The spec for architectures such as "8.0,sm_89" and names of table schemes (default: all)."""
+    families = families_for(parse_archs(archs, tables), tables)
+    known = table_schemes(tables)
+    unknown = [f'"{name}"' for name in schemes or () if name not in known]
+    if unknown or (schemes is not None and not schemes):
+        problem = f"unknown: {', '.join(unknown)}" if unknown else "none is named"
+        raise GeneratorError(f"quant schemes: {problem}; known: {', '.join(known)}")
+    return Spec(
+        families=tuple(family for family in tables.families if family.name in families),
+        schemes=tuple(s for name, s in known.items() if schemes is None or name in schemes),
+        selector=selector,
+        type_namespace=type_namespace,
+        kernel_namespace=kernel_namespace,
+    )
+
+
+def read_spec(path: Path, tables: Tables) -> Spec:
+    """Reads and checks a spec file.
+
+    Raises:
+      GeneratorError: the file is no JSON, or a field is missing, unknown or not allowed.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise GeneratorError(f"spec {path.name} cannot be read: {error}") from error
+    if not isinstance(raw, dict) or tuple(sorted(raw)) != _FIELDS:
+        given = ", ".join(sorted(raw)) if isinstance(raw, dict) else type(raw).__name__
+        raise GeneratorError(
+            f"spec {path.name} must be an object of {', '.join(_FIELDS)}; given: {given}"
+        )
+    for field in ("families", "schemes"):
+        if not isinstance(raw[field], list) or not raw[field]:
+            raise GeneratorError(f"spec {path.name}: {field} must be a list, not empty")
+    for field in ("selector", "type_namespace", "kernel_namespace"):
+        if not isinstance(raw[field], str):
+            raise GeneratorError(f"spec {path.name}: {field} must be a string")
+    return Spec(
+        families=_families(raw["families"], tables),
+        schemes=_schemes(raw["schemes"], tables),
+        selector=raw["selector"],
+        type_namespace=raw["type_namespace"],
+        kernel_namespace=raw["kernel_namespace"],
+    )
+
+
+def _families(names: list[Any], tables: Tables) -> tuple[Family, ...]:
+    known = [family.name for family in tables.families]
+    if names != [name for name in known if name in names]:
+        raise GeneratorError(
+            f"spec: families = {json.dumps(names)} is not allowed; "
+            f"allowed: some of {', '.join(known)}, in this order, each once"
+        )
+    return tuple(family for family in tables.families if family.name in names)
+
+
+def _schemes(raw: list[Any], tables: Tables) -> tuple[Scheme, ...]:
+    """The spec's schemes; one that bears the name of a table scheme must be that scheme."""
+    known = table_schemes(tables)
+    schemes: dict[str, Scheme] = {}
+    for item in raw:
+        scheme = parse_scheme(item, tables, taken=schemes)
+        if known.get(scheme.name, scheme) != scheme:
+            parse_scheme(item, tables, taken=known)
+        schemes[scheme.name] = scheme
+    return tuple(schemes.values())

@@ -1,0 +1,120 @@
+"""The tables of private/families.bzl and private/quant_schemes.bzl.
+
+Both files hold literals only, so that Starlark loads and Python parses the same text.
+"""
+
+import ast
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_PRIVATE = Path(__file__).parents[3] / "private"
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarType:
+    """A scalar type: the name of its C++ constant, its width, and the operands that may have it."""
+
+    name: str
+    bits: int
+    roles: tuple[str, ...]
+    code: int
+    """Position in the table, from 1; the type's digit in the selector's keys."""
+
+    @property
+    def file_part(self) -> str:
+        """The type's spelling in file names: kFloat16 is float16."""
+        return self.name.removeprefix("k").lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Arch:
+    """A compute capability ("9.0") and the suffixes that it knows besides none ("a", "f")."""
+
+    capability: str
+    suffixes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Kernels that share file prefix, pipeline depth and the capabilities they can run on."""
+
+    name: str
+    capabilities: tuple[str, ...]
+    a_types: tuple[str, ...]
+    c_types: tuple[str, ...]
+    stages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Values that a scheme's fields may take."""
+
+    thread_configs: tuple[tuple[int, int, int], ...]
+    thread_m_blocks: tuple[float, ...]
+    thread_m_blocks_a8: tuple[float, ...]
+    group_blocks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """Types that go together, and the group_blocks they may have; s_type "" is the c_type."""
+
+    b_type: str
+    a_types: tuple[str, ...]
+    s_type: str
+    group_blocks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """All tables; `schemes` and `tile_sets` are as written, for marlin_gen.schemes to parse."""
+
+    archs: tuple[Arch, ...]
+    families: tuple[Family, ...]
+    scalar_types: dict[str, ScalarType]
+    limits: Limits
+    combinations: tuple[Combination, ...]
+    schemes: tuple[dict[str, Any], ...]
+    tile_sets: dict[str, list[Any]]
+
+    def types_for(self, role: str) -> list[str]:
+        """Names of the types that the operand `role` (a, b, c or s) may have, sorted."""
+        return sorted(name for name, scalar in self.scalar_types.items() if role in scalar.roles)
+
+
+def _literals(path: Path) -> dict[str, Any]:
+    """The top-level assignments of a file of literals, by name."""
+    module = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    return {
+        target.id: ast.literal_eval(statement.value)
+        for statement in module.body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def _frozen(row: dict[str, Any]) -> dict[str, Any]:
+    """A table's row with tuples in the place of its lists."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+
+
+@cache
+def load_tables() -> Tables:
+    """Reads the tables, once per process."""
+    families = _literals(_PRIVATE / "families.bzl")
+    schemes = _literals(_PRIVATE / "quant_schemes.bzl")
+    return Tables(
+        archs=tuple(Arch(**_frozen(row)) for row in families["ARCHS"]),
+        families=tuple(Family(**_frozen(row)) for row in families["FAMILIES"]),
+        scalar_types={
+            row["name"]: ScalarType(**_frozen(row), code=code)
+            for code, row in enumerate(families["SCALAR_TYPES"], start=1)
+        },
+        limits=Limits(**_frozen(schemes["SCHEME_LIMITS"])),
+        combinations=tuple(Combination(**_frozen(row)) for row in schemes["SCHEME_COMBINATIONS"]),
+        schemes=tuple(schemes["QUANT_SCHEMES"]),
+        tile_sets=schemes["TILE_SETS"],
+    )
