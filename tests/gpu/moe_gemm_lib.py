@@ -1,0 +1,129 @@
+"""ctypes binding of libmoe_gemm_test.so (moe_gemm_shim.cc).
+
+The structs are built from the field lists that the library itself returns, so a field added to the
+shim needs no change here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+_FIELD_TYPES = {"int32": ctypes.c_int32, "int64": ctypes.c_int64, "pointer": ctypes.c_void_p}
+_MESSAGE_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class Status:
+    """Outcome of a call: the status code's name (`ok`, `invalid_argument`, ...) and the message."""
+
+    name: str
+    message: str
+
+    @property
+    def ok(self) -> bool:
+        return self.name == "ok"
+
+
+class MoeGemmError(RuntimeError):
+    """A call that had to succeed did not."""
+
+
+def _struct(name: str, fields: str, size: int) -> type[ctypes.Structure]:
+    """Builds a struct from "type name;..." and checks its size against the library's."""
+    pairs = [entry.split() for entry in fields.split(";") if entry]
+    struct = type(
+        name,
+        (ctypes.Structure,),
+        {"_fields_": [(field, _FIELD_TYPES[kind]) for kind, field in pairs]},
+    )
+    if ctypes.sizeof(struct) != size:
+        raise MoeGemmError(f"{name} has {ctypes.sizeof(struct)} bytes, the library's has {size}")
+    return struct
+
+
+class MoeGemmLibrary:
+    """The functions of the shared library, with Python types."""
+
+    def __init__(self, path: str) -> None:
+        """Loads the library at `path`; raises OSError if it cannot be loaded."""
+        self._lib = ctypes.CDLL(path)
+        for name in ("args_fields", "config_fields", "status_name"):
+            getattr(self._lib, f"moe_gemm_test_{name}").restype = ctypes.c_char_p
+        for name in ("args_size", "config_size"):
+            getattr(self._lib, f"moe_gemm_test_{name}").restype = ctypes.c_size_t
+        self._lib.moe_gemm_test_type_id.restype = ctypes.c_int64
+        self.Args = self._load_struct("args")
+        self.Config = self._load_struct("config")
+
+    def _load_struct(self, name: str) -> Any:
+        fields = getattr(self._lib, f"moe_gemm_test_{name}_fields")().decode()
+        size = getattr(self._lib, f"moe_gemm_test_{name}_size")()
+        return _struct(name.capitalize(), fields, size)
+
+    def _call(self, function: str, *args: Any) -> Status:
+        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
+        entry = getattr(self._lib, f"moe_gemm_test_{function}")
+        code = entry(*args, message, ctypes.c_size_t(_MESSAGE_BYTES))
+        name = self._lib.moe_gemm_test_status_name(code).decode()
+        return Status(name, message.value.decode(errors="replace"))
+
+    def type_id(self, name: str) -> int:
+        """Returns the id of a scalar type by its constant's name; raises if there is none."""
+        value = int(self._lib.moe_gemm_test_type_id(name.encode()))
+        if value == -1:
+            raise MoeGemmError(f"unknown scalar type {name}")
+        return value
+
+    def config(self, **fields: int) -> Any:
+        return self.Config(**fields)
+
+    def config_dict(self, config: Any) -> dict[str, int]:
+        return {name: getattr(config, name) for name, _ in self.Config._fields_}
+
+    def gemm(self, args: Any, config: Any = None) -> Status:
+        """Launches the GEMM; `config` None takes the library's choice."""
+        forced = None if config is None else ctypes.byref(config)
+        return self._call("gemm", ctypes.byref(args), forced)
+
+    def workspace_size(self, args: Any) -> int:
+        """Returns the bytes of scratch memory; raises MoeGemmError if the arguments are refused."""
+        size = ctypes.c_int64()
+        status = self._call("workspace_size", ctypes.byref(args), ctypes.byref(size))
+        if not status.ok:
+            raise MoeGemmError(f"workspace_size: {status.name}: {status.message}")
+        return size.value
+
+    def choose_config(self, args: Any) -> tuple[Status, Any]:
+        """Returns the status and the configuration that gemm() takes for the arguments."""
+        config = self.Config()
+        return self._call("choose_config", ctypes.byref(args), ctypes.byref(config)), config
+
+    def block_size(self, m: int, num_experts: int, top_k: int) -> int:
+        return int(self._lib.moe_gemm_test_block_size(m, num_experts, top_k))
+
+    def _timed(self, function: str, sets: list[Any], config: Any, *numbers: int) -> float:
+        microseconds = ctypes.c_float()
+        array = (self.Args * len(sets))(*sets)
+        forced = None if config is None else ctypes.byref(config)
+        status = self._call(
+            function, array, len(sets), forced, *numbers, ctypes.byref(microseconds)
+        )
+        if not status.ok:
+            raise MoeGemmError(f"{function}: {status.name}: {status.message}")
+        return microseconds.value
+
+    def time(
+        self, sets: list[Any], config: Any, launches: int, repeats: int, graph: bool
+    ) -> float:
+        """Returns the median device microseconds of one launch.
+
+        `repeats` batches of `launches` go round the argument sets, each batch between two CUDA
+        events, as one CUDA graph or as plain launches. Raises MoeGemmError on any refusal.
+        """
+        return self._timed("time", sets, config, launches, repeats, int(graph))
+
+    def host_time(self, sets: list[Any], config: Any, calls: int, repeats: int) -> float:
+        """Returns the median wall microseconds that one call takes on the host."""
+        return self._timed("host_time", sets, config, calls, repeats)

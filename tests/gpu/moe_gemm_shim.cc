@@ -1,0 +1,367 @@
+// A C interface to the MoE GEMM for the Python tests: structs of plain fields, status codes, and
+// the timing loops, so that no interpreter overhead is in any figure.
+//
+// The structs are described by one list of fields each. moe_gemm_test_args_fields() hands the list
+// to Python, which builds its own struct from it: there is no second definition to keep in step.
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "csrc/marlin_moe/moe_gemm.h"
+
+namespace moe = marlin_moe;
+
+using int32 = std::int32_t;
+using int64 = std::int64_t;
+using pointer = void*;
+
+#define MOE_GEMM_TEST_ARGS(FIELD)        \
+  FIELD(int32, m)                        \
+  FIELD(int32, n)                        \
+  FIELD(int32, k)                        \
+  FIELD(int32, num_experts)              \
+  FIELD(int32, top_k)                    \
+  FIELD(int32, block_size)               \
+  FIELD(int32, group_size)               \
+  FIELD(int32, num_groups)               \
+  FIELD(int32, expert_parallel)          \
+  FIELD(int64, a_type)                   \
+  FIELD(int64, b_type)                   \
+  FIELD(int64, c_type)                   \
+  FIELD(int64, s_type)                   \
+  FIELD(int64, a_stride)                 \
+  FIELD(int64, workspace_bytes)          \
+  FIELD(pointer, a)                      \
+  FIELD(pointer, b)                      \
+  FIELD(pointer, scales)                 \
+  FIELD(pointer, zero_points)            \
+  FIELD(pointer, bias)                   \
+  FIELD(pointer, g_idx)                  \
+  FIELD(pointer, perm)                   \
+  FIELD(pointer, topk_weights)           \
+  FIELD(pointer, sorted_token_ids)       \
+  FIELD(pointer, expert_ids)             \
+  FIELD(pointer, num_tokens_past_padded) \
+  FIELD(pointer, c)                      \
+  FIELD(pointer, workspace)              \
+  FIELD(pointer, stream)
+
+#define MOE_GEMM_TEST_CONFIG(FIELD) \
+  FIELD(int32, thread_k)            \
+  FIELD(int32, thread_n)            \
+  FIELD(int32, threads)             \
+  FIELD(int32, blocks_per_sm)       \
+  FIELD(int32, m_group)
+
+#define MOE_GEMM_TEST_DECLARE(type, name) type name;
+#define MOE_GEMM_TEST_DESCRIBE(type, name) #type " " #name ";"
+
+struct TestArgs {
+  MOE_GEMM_TEST_ARGS(MOE_GEMM_TEST_DECLARE)
+};
+
+struct TestConfig {
+  MOE_GEMM_TEST_CONFIG(MOE_GEMM_TEST_DECLARE)
+};
+
+namespace {
+
+moe::MoeGemmArgs from_test(const TestArgs& in) {
+  moe::MoeGemmArgs out;
+  out.m = in.m;
+  out.n = in.n;
+  out.k = in.k;
+  out.num_experts = in.num_experts;
+  out.top_k = in.top_k;
+  out.block_size = in.block_size;
+  out.a_type = moe::ScalarType::from_id(in.a_type);
+  out.b_type = moe::ScalarType::from_id(in.b_type);
+  out.c_type = moe::ScalarType::from_id(in.c_type);
+  out.s_type = moe::ScalarType::from_id(in.s_type);
+  out.group_size = in.group_size;
+  out.num_groups = in.num_groups;
+  out.a = in.a;
+  out.a_stride = in.a_stride;
+  out.b = in.b;
+  out.scales = in.scales;
+  out.zero_points = in.zero_points;
+  out.bias = in.bias;
+  out.g_idx = static_cast<const int*>(in.g_idx);
+  out.perm = static_cast<const int*>(in.perm);
+  out.topk_weights = static_cast<const float*>(in.topk_weights);
+  out.sorted_token_ids = static_cast<const int*>(in.sorted_token_ids);
+  out.expert_ids = static_cast<const int*>(in.expert_ids);
+  out.num_tokens_past_padded = static_cast<const int*>(in.num_tokens_past_padded);
+  out.expert_parallel = in.expert_parallel != 0;
+  out.c = in.c;
+  out.workspace = in.workspace;
+  out.workspace_bytes = static_cast<std::size_t>(in.workspace_bytes);
+  out.stream = static_cast<cudaStream_t>(in.stream);
+  return out;
+}
+
+moe::MoeGemmConfig from_test(const TestConfig& in) {
+  moe::MoeGemmConfig out;
+  out.thread_k = in.thread_k;
+  out.thread_n = in.thread_n;
+  out.threads = in.threads;
+  out.blocks_per_sm = in.blocks_per_sm;
+  out.m_group = in.m_group;
+  return out;
+}
+
+TestConfig to_test(const moe::MoeGemmConfig& in) {
+  return TestConfig{in.thread_k, in.thread_n, in.threads, in.blocks_per_sm, in.m_group};
+}
+
+// Copies the message into the caller's buffer, cut to its size, and returns the code.
+int report(const moe::Status& status, char* message, std::size_t message_bytes) {
+  if (message_bytes > 0) {
+    const std::size_t length = std::min(status.message.size(), message_bytes - 1);
+    std::memcpy(message, status.message.data(), length);
+    message[length] = '\0';
+  }
+  return static_cast<int>(status.code);
+}
+
+moe::Status cuda_status(cudaError_t error, const char* call) {
+  if (error == cudaSuccess) return {};
+  return {moe::StatusCode::kCudaError, std::string(call) + ": " + cudaGetErrorString(error)};
+}
+
+#define MOE_GEMM_TEST_RETURN_IF_ERROR(expression)                \
+  do {                                                           \
+    const moe::Status status_of_expression = (expression);       \
+    if (!status_of_expression.ok()) return status_of_expression; \
+  } while (false)
+
+#define MOE_GEMM_TEST_CUDA(call) MOE_GEMM_TEST_RETURN_IF_ERROR(cuda_status((call), #call))
+
+// The CUDA objects of one timing loop, released together.
+struct Timer {
+  cudaStream_t stream = nullptr;
+  cudaEvent_t begin = nullptr;
+  cudaEvent_t end = nullptr;
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+
+  Timer() = default;
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+  ~Timer() {
+    if (executable != nullptr) cudaGraphExecDestroy(executable);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    if (end != nullptr) cudaEventDestroy(end);
+    if (begin != nullptr) cudaEventDestroy(begin);
+    if (stream != nullptr) cudaStreamDestroy(stream);
+  }
+
+  moe::Status create() {
+    MOE_GEMM_TEST_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    MOE_GEMM_TEST_CUDA(cudaEventCreate(&begin));
+    MOE_GEMM_TEST_CUDA(cudaEventCreate(&end));
+    return {};
+  }
+};
+
+// Argument sets that a timing loop goes round, and the configuration that all of them use.
+struct Rotation {
+  std::vector<moe::MoeGemmArgs> args;
+  moe::MoeGemmConfig config;
+  bool has_config;
+
+  Rotation(const TestArgs* sets, int count, const TestConfig* forced, cudaStream_t stream)
+      : has_config(forced != nullptr) {
+    for (int i = 0; i < count; ++i) {
+      args.push_back(from_test(sets[i]));
+      args.back().stream = stream;
+    }
+    if (has_config) config = from_test(*forced);
+  }
+
+  moe::Status launch(int calls) const {
+    for (int i = 0; i < calls; ++i) {
+      MOE_GEMM_TEST_RETURN_IF_ERROR(
+          moe::moe_gemm(args[i % args.size()], has_config ? &config : nullptr));
+    }
+    return {};
+  }
+};
+
+moe::Status capture(const Rotation& rotation, int calls, Timer* timer) {
+  MOE_GEMM_TEST_CUDA(cudaStreamBeginCapture(timer->stream, cudaStreamCaptureModeThreadLocal));
+  const moe::Status launched = rotation.launch(calls);
+  const cudaError_t ended = cudaStreamEndCapture(timer->stream, &timer->graph);
+  MOE_GEMM_TEST_RETURN_IF_ERROR(launched);
+  MOE_GEMM_TEST_CUDA(ended);
+  MOE_GEMM_TEST_CUDA(cudaGraphInstantiate(&timer->executable, timer->graph, 0));
+  return {};
+}
+
+moe::Status run_batch(const Rotation& rotation, int launches, const Timer& timer) {
+  if (timer.executable == nullptr) return rotation.launch(launches);
+  return cuda_status(cudaGraphLaunch(timer.executable, timer.stream), "cudaGraphLaunch");
+}
+
+float median(std::vector<float> values) {
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
+
+moe::Status time_device(const TestArgs* sets, int count, const TestConfig* config, int launches,
+                        int repeats, bool use_graph, float* microseconds) {
+  Timer timer;
+  MOE_GEMM_TEST_RETURN_IF_ERROR(timer.create());
+  const Rotation rotation(sets, count, config, timer.stream);
+  // Kernels are loaded at their first launch, which may not happen inside a capture.
+  MOE_GEMM_TEST_RETURN_IF_ERROR(rotation.launch(1));
+  MOE_GEMM_TEST_CUDA(cudaStreamSynchronize(timer.stream));
+  if (use_graph) MOE_GEMM_TEST_RETURN_IF_ERROR(capture(rotation, launches, &timer));
+  MOE_GEMM_TEST_RETURN_IF_ERROR(run_batch(rotation, launches, timer));
+  std::vector<float> samples;
+  for (int i = 0; i < repeats; ++i) {
+    MOE_GEMM_TEST_CUDA(cudaEventRecord(timer.begin, timer.stream));
+    MOE_GEMM_TEST_RETURN_IF_ERROR(run_batch(rotation, launches, timer));
+    MOE_GEMM_TEST_CUDA(cudaEventRecord(timer.end, timer.stream));
+    MOE_GEMM_TEST_CUDA(cudaEventSynchronize(timer.end));
+    float milliseconds = 0.0f;
+    MOE_GEMM_TEST_CUDA(cudaEventElapsedTime(&milliseconds, timer.begin, timer.end));
+    samples.push_back(milliseconds * 1000.0f / static_cast<float>(launches));
+  }
+  *microseconds = median(std::move(samples));
+  return {};
+}
+
+moe::Status time_host(const TestArgs* sets, int count, const TestConfig* config, int calls,
+                      int repeats, float* microseconds) {
+  Timer timer;
+  MOE_GEMM_TEST_RETURN_IF_ERROR(timer.create());
+  const Rotation rotation(sets, count, config, timer.stream);
+  MOE_GEMM_TEST_RETURN_IF_ERROR(rotation.launch(1));
+  std::vector<float> samples;
+  for (int i = 0; i < repeats; ++i) {
+    MOE_GEMM_TEST_CUDA(cudaStreamSynchronize(timer.stream));
+    const auto begin = std::chrono::steady_clock::now();
+    MOE_GEMM_TEST_RETURN_IF_ERROR(rotation.launch(calls));
+    const std::chrono::duration<float, std::micro> elapsed =
+        std::chrono::steady_clock::now() - begin;
+    samples.push_back(elapsed.count() / static_cast<float>(calls));
+  }
+  MOE_GEMM_TEST_CUDA(cudaStreamSynchronize(timer.stream));
+  *microseconds = median(std::move(samples));
+  return {};
+}
+
+moe::Status check_loop(int count, int calls, int repeats) {
+  if (count > 0 && calls > 0 && repeats > 0) return {};
+  return {moe::StatusCode::kInvalidArgument, "count, calls and repeats must be positive"};
+}
+
+}  // namespace
+
+extern "C" {
+
+// The fields of TestArgs in order, each "type name;".
+const char* moe_gemm_test_args_fields() { return MOE_GEMM_TEST_ARGS(MOE_GEMM_TEST_DESCRIBE); }
+
+// The fields of TestConfig in order.
+const char* moe_gemm_test_config_fields() { return MOE_GEMM_TEST_CONFIG(MOE_GEMM_TEST_DESCRIBE); }
+
+std::size_t moe_gemm_test_args_size() { return sizeof(TestArgs); }
+
+std::size_t moe_gemm_test_config_size() { return sizeof(TestConfig); }
+
+// The id of a scalar type by the name of its constant; -1 if there is no such type.
+int64 moe_gemm_test_type_id(const char* name) {
+  namespace types = MARLIN_TYPE_NAMESPACE;
+  static constexpr std::pair<const char*, moe::ScalarType> kTypes[] = {
+      {"kFloat16", types::kFloat16},
+      {"kBFloat16", types::kBFloat16},
+      {"kS8", types::kS8},
+      {"kU4", types::kU4},
+      {"kU4B8", types::kU4B8},
+      {"kU8B128", types::kU8B128},
+      {"kFE4M3fn", types::kFE4M3fn},
+      {"kFE2M1f", types::kFE2M1f},
+      {"kFE8M0fnu", types::kFE8M0fnu}};
+  for (const auto& [type_name, type] : kTypes) {
+    if (std::strcmp(name, type_name) == 0) return type.id();
+  }
+  return -1;
+}
+
+// The name of a status code as the calls below return it.
+const char* moe_gemm_test_status_name(int code) {
+  switch (static_cast<moe::StatusCode>(code)) {
+    case moe::StatusCode::kOk:
+      return "ok";
+    case moe::StatusCode::kInvalidArgument:
+      return "invalid_argument";
+    case moe::StatusCode::kInsufficientWorkspace:
+      return "insufficient_workspace";
+    case moe::StatusCode::kNoKernel:
+      return "no_kernel";
+    case moe::StatusCode::kCudaError:
+      return "cuda_error";
+  }
+  return "unknown";
+}
+
+int moe_gemm_test_gemm(const TestArgs* args, const TestConfig* config, char* message,
+                       std::size_t message_bytes) {
+  if (config == nullptr) return report(moe::moe_gemm(from_test(*args)), message, message_bytes);
+  const moe::MoeGemmConfig forced = from_test(*config);
+  return report(moe::moe_gemm(from_test(*args), &forced), message, message_bytes);
+}
+
+int moe_gemm_test_workspace_size(const TestArgs* args, int64* bytes, char* message,
+                                 std::size_t message_bytes) {
+  std::size_t size = 0;
+  const moe::Status status = moe::moe_gemm_workspace_size(from_test(*args), &size);
+  *bytes = static_cast<int64>(size);
+  return report(status, message, message_bytes);
+}
+
+int moe_gemm_test_choose_config(const TestArgs* args, TestConfig* config, char* message,
+                                std::size_t message_bytes) {
+  moe::MoeGemmConfig chosen;
+  const moe::Status status = moe::moe_gemm_choose_config(from_test(*args), &chosen);
+  *config = to_test(chosen);
+  return report(status, message, message_bytes);
+}
+
+int moe_gemm_test_block_size(int m, int num_experts, int top_k) {
+  return moe::moe_gemm_block_size(m, num_experts, top_k);
+}
+
+// Median microseconds on the device of one launch: `repeats` batches of `launches` that go round
+// the `count` argument sets, each batch between two events; as one CUDA graph or as plain launches.
+// The sets' streams are ignored.
+int moe_gemm_test_time(const TestArgs* sets, int count, const TestConfig* config, int launches,
+                       int repeats, int use_graph, float* microseconds, char* message,
+                       std::size_t message_bytes) {
+  moe::Status status = check_loop(count, launches, repeats);
+  if (status.ok()) {
+    status = time_device(sets, count, config, launches, repeats, use_graph != 0, microseconds);
+  }
+  return report(status, message, message_bytes);
+}
+
+// Median microseconds of wall time that one call takes on the host: `repeats` batches of `calls`,
+// few enough that the stream's queue does not fill up.
+int moe_gemm_test_host_time(const TestArgs* sets, int count, const TestConfig* config, int calls,
+                            int repeats, float* microseconds, char* message,
+                            std::size_t message_bytes) {
+  moe::Status status = check_loop(count, calls, repeats);
+  if (status.ok()) status = time_host(sets, count, config, calls, repeats, microseconds);
+  return report(status, message, message_bytes);
+}
+
+}  // extern "C"
