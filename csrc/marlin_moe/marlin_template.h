@@ -1,0 +1,130 @@
+// The definition of the kernel that generated files instantiate.
+//
+// A thread block walks its stripe of the work (schedule.h). For each tile, or part of one, it keeps
+// a pipeline of stages in shared memory full (stage_loader.cuh), multiplies them (multiplier.cuh)
+// and writes or passes on the sums (epilogue.cuh).
+#pragma once
+
+#include "epilogue.cuh"
+#include "expert_blocks.cuh"
+#include "kernel.h"
+#include "kernel_traits.cuh"
+#include "multiplier.cuh"
+#include "ptx.cuh"
+#include "schedule.h"
+#include "stage_loader.cuh"
+
+namespace marlin_moe {
+
+// Multiplies stages [k_begin, k_end) of the tile that loader and multiplier were pointed at. Two
+// 16-row blocks are in registers at a time: one is multiplied while the next is loaded.
+template <class Traits>
+__device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader,
+                                                Multiplier<Traits>& multiplier, int k_begin,
+                                                int k_end) {
+  constexpr int kStages = Traits::kStages;
+#pragma unroll
+  for (int i = 0; i < kStages - 1; ++i) {
+    if (k_begin + i < k_end) loader.issue(k_begin + i, i);
+    copy_async_commit();
+  }
+  copy_async_wait<kStages - 2>();
+  __syncthreads();
+
+  Fragment<Traits> fragments[2];
+  int slot = 0;
+  int last_slot = kStages - 1;  // of the stage before, whose place the next copy takes
+  multiplier.load(fragments[0], slot, k_begin, 0);
+#pragma unroll 1
+  for (int k_tile = k_begin; k_tile < k_end; ++k_tile) {
+    multiplier.load(fragments[1], slot, k_tile, 1);
+    if (k_tile + kStages - 1 < k_end) loader.issue(k_tile + kStages - 1, last_slot);
+    copy_async_commit();
+    multiplier.multiply(fragments[0]);
+
+    copy_async_wait<kStages - 2>();
+    __syncthreads();
+    last_slot = slot;
+    slot = slot + 1 == kStages ? 0 : slot + 1;
+    if (k_tile + 1 < k_end) multiplier.load(fragments[0], slot, k_tile + 1, 0);
+    multiplier.multiply(fragments[1]);
+  }
+  copy_async_wait<0>();
+  __syncthreads();
+}
+
+template <class Traits>
+__device__ __forceinline__ void run_stripe(const ::MARLIN_NAMESPACE_NAME::KernelParams& params,
+                                           char* shared) {
+  int* ids = reinterpret_cast<int*>(shared + Traits::kShape.ids_offset());
+  const int num_blocks = *params.num_tokens_past_padded / Traits::kRows;
+  const int m_blocks = params.expert_parallel
+                           ? count_expert_blocks(params.expert_ids, num_blocks)
+                           : num_blocks;
+  const int n_tiles = (params.n + Traits::kThreadN - 1) / Traits::kThreadN;
+  const int k_tiles = params.k / Traits::kThreadK;
+  const int total = m_blocks * n_tiles * k_tiles;
+  const int length = stripe_length(total, static_cast<int>(gridDim.x));
+  const int stripe = static_cast<int>(gridDim.x - 1 - blockIdx.x);
+
+  StageLoader<Traits> loader(params, shared);
+  Multiplier<Traits> multiplier(params, shared);
+  Epilogue<Traits> epilogue(params, shared, ids, stripe);
+
+  const int end = min((stripe + 1) * length, total);
+#pragma unroll 1
+  for (int stage = stripe * length; stage < end;) {
+    const int tile = stage / k_tiles;
+    const int k_begin = stage - tile * k_tiles;
+    const int k_end = min(k_tiles, k_begin + end - stage);
+    stage += k_end - k_begin;
+
+    const TilePosition position = tile_position(tile, m_blocks, n_tiles, params.m_group);
+    const int block = params.expert_parallel
+                          ? find_expert_block(params.expert_ids, num_blocks, position.m_block)
+                          : position.m_block;
+    const int expert = params.expert_ids[block];
+    if (expert < 0) continue;
+
+    if (threadIdx.x < Traits::kRows) {
+      ids[threadIdx.x] = params.sorted_token_ids[block * Traits::kRows + threadIdx.x];
+    }
+    __syncthreads();
+    loader.begin_tile(ids, expert, position.n_tile, k_begin);
+    multiplier.begin_tile(expert, position.n_tile);
+    multiply_stages(loader, multiplier, k_begin, k_end);
+
+    const int last_stripe = ((tile + 1) * k_tiles - 1) / length;
+    const TileShare share{k_begin == 0, stripe + 1, last_stripe - stripe};
+    epilogue.run(multiplier, share, expert, position.n_tile);
+  }
+}
+
+// Blocks that a multiprocessor shall hold, which bounds the registers of a thread. Few rows need
+// many blocks to keep enough loads under way.
+constexpr int min_blocks_per_multiprocessor(int threads, int thread_m_blocks) {
+  return thread_m_blocks > 1 ? 1 : 512 / threads;
+}
+
+}  // namespace marlin_moe
+
+namespace MARLIN_NAMESPACE_NAME {
+
+template <const ScalarTypeId a_type_id, const ScalarTypeId b_type_id, const ScalarTypeId c_type_id,
+          const ScalarTypeId s_type_id, const int threads, const int thread_m_blocks,
+          const int thread_n_blocks, const int thread_k_blocks, const bool m_block_size_8,
+          const int stages, const int group_blocks, const bool is_zp_float>
+__global__ void __launch_bounds__(threads,
+                                  ::marlin_moe::min_blocks_per_multiprocessor(threads,
+                                                                              thread_m_blocks))
+    Marlin(MARLIN_KERNEL_PARAMS) {
+  static_assert(!is_zp_float, "floating-point zero points have no kernel");
+  using Traits =
+      ::marlin_moe::KernelTraits<a_type_id, b_type_id, c_type_id, s_type_id, threads,
+                                 thread_m_blocks, thread_n_blocks, thread_k_blocks, m_block_size_8,
+                                 stages, group_blocks>;
+  extern __shared__ int4 marlin_moe_shared[];
+  ::marlin_moe::run_stripe<Traits>(params, reinterpret_cast<char*>(marlin_moe_shared));
+}
+
+}  // namespace MARLIN_NAMESPACE_NAME

@@ -1,0 +1,188 @@
+// Turns the stages in shared memory into sums in registers: fragments are loaded, weights are
+// dequantised, the tensor cores multiply.
+#pragma once
+
+#include <cstdint>
+
+#include "kernel_traits.cuh"
+#include "ptx.cuh"
+#include "stage_loader.cuh"
+
+namespace marlin_moe {
+
+// What a lane needs to multiply one 16-row block of B.
+template <class Traits>
+struct Fragment {
+  std::uint32_t a[Traits::kMBlocks][4];  // 16×16 of A each; an 8-row tile uses two registers
+  std::uint32_t b[4];                    // four 16×16 tiles of packed weights
+  // Scales of columns c + 8 t, t = 0 … 7 (c = lane / 4), two to a register. Act-order has a set for
+  // each of the lane's rows 2q + {0, 1, 8, 9}.
+  std::uint32_t s[Traits::kActOrder ? 4 : 1][4];
+  std::uint32_t zp;  // packed zero points of the same columns
+};
+
+template <class Traits>
+class Multiplier {
+ public:
+  using Params = ::MARLIN_NAMESPACE_NAME::KernelParams;
+
+  __device__ __forceinline__ Multiplier(const Params& params, const char* shared)
+      : params_(params), shared_(shared) {}
+
+  __device__ __forceinline__ void begin_tile(int expert, int n_tile) {
+#pragma unroll
+    for (int m = 0; m < Traits::kMBlocks; ++m)
+#pragma unroll
+      for (int t = 0; t < Traits::kAccTiles; ++t)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) acc[m][t][i] = 0.0f;
+
+    const int piece = min(n_tile * Traits::kNWarps + position_.n_warp, params_.n / 64 - 1);
+    column_ = piece * 64 + position_.lane / 4 * 8;
+    if constexpr (Traits::kActOrder) {
+      g_idx_ = params_.g_idx + static_cast<std::int64_t>(expert) * params_.k;
+      scales_ = static_cast<const char*>(params_.scales) +
+                (static_cast<std::int64_t>(expert) * params_.num_groups * params_.n + column_) * 2;
+    }
+    if constexpr (Traits::kChannel && Traits::Weight::kHasZeroPoints) {
+      const int* zero_points = static_cast<const int*>(params_.zero_points);
+      channel_zp_ = zero_points[(static_cast<std::int64_t>(expert) * params_.n + column_) / 8];
+    }
+  }
+
+  // Loads the fragment of the warp's 16-row block `sub` (0 or 1) of the stage in `slot`, which is
+  // stage `k_tile` of the tile.
+  __device__ __forceinline__ void load(Fragment<Traits>& fragment, int slot, int k_tile, int sub) {
+    const char* stage = shared_ + slot * kShape.stage_bytes();
+    const int k_block = 2 * position_.k_warp + sub;
+    load_a(fragment, stage, k_block);
+    const int4* b = reinterpret_cast<const int4*>(stage + kShape.b_offset());
+    store_words(fragment.b, b[sub * Traits::kThreads + position_.thread]);
+    if constexpr (Traits::kGrouped) load_scales(fragment, stage, k_block);
+    if constexpr (Traits::kActOrder) {
+      load_row_scales(fragment, k_tile * (Traits::kThreadK / 16) + k_block);
+    }
+  }
+
+  // Adds the product of a fragment to the accumulators.
+  __device__ __forceinline__ void multiply(const Fragment<Traits>& fragment) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      std::uint32_t w[4];
+      dequantize(fragment, j, w);
+      if constexpr (Traits::kTransposed) {
+        const std::uint32_t weights[4] = {w[0], w[2], w[1], w[3]};
+        const std::uint32_t tokens[2] = {fragment.a[0][0], fragment.a[0][1]};
+        Traits::Element::mma(acc[0][j], weights, tokens);
+      } else {
+        const std::uint32_t left[2] = {w[0], w[1]};
+        const std::uint32_t right[2] = {w[2], w[3]};
+#pragma unroll
+        for (int m = 0; m < Traits::kMBlocks; ++m) {
+          Traits::Element::mma(acc[m][2 * j], fragment.a[m], left);
+          Traits::Element::mma(acc[m][2 * j + 1], fragment.a[m], right);
+        }
+      }
+    }
+  }
+
+  // Sums of this warp's columns over its share of k, in the layout of mma's C operand: 8-column tile t
+  // of an m block holds rows lane / 4 (+ 8) and columns 8 t + 2 (lane % 4) + {0, 1}. Transposed: 16-
+  // column tile t holds columns 16 t + lane / 4 (+ 8) and tokens 2 (lane % 4) + {0, 1}.
+  float acc[Traits::kMBlocks][Traits::kAccTiles][4];
+
+ private:
+  static constexpr TileShape kShape = Traits::kShape;
+  static constexpr int kChunksPerRow = Traits::kThreadK / 8;
+
+  static __device__ __forceinline__ void store_words(std::uint32_t (&to)[4], const int4& from) {
+    to[0] = from.x;
+    to[1] = from.y;
+    to[2] = from.z;
+    to[3] = from.w;
+  }
+
+  __device__ __forceinline__ void load_a(Fragment<Traits>& fragment, const char* stage,
+                                         int k_block) {
+    const char* a = stage + kShape.a_offset();
+    const int lane = position_.lane;
+    if constexpr (Traits::kTransposed) {
+      std::uint32_t tokens[2];
+      load_matrix_x2(tokens, a + a_chunk_offset<kChunksPerRow>(lane % 8, 2 * k_block + lane / 8 % 2));
+      fragment.a[0][0] = tokens[0];
+      fragment.a[0][1] = tokens[1];
+    } else {
+      const char* row = a + a_chunk_offset<kChunksPerRow>(lane % 16, 2 * k_block + lane / 16);
+#pragma unroll
+      for (int m = 0; m < Traits::kMBlocks; ++m) {
+        load_matrix_x4(fragment.a[m], row + m * 16 * kChunksPerRow * 16);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void load_scales(Fragment<Traits>& fragment, const char* stage,
+                                              int k_block) {
+    const int group = Traits::kGroupsPerStage > 1 ? k_block / Traits::kGroupBlocks : 0;
+    const int column = position_.n_warp * 64 + position_.lane / 4 * 8;
+    const int index = group * Traits::kThreadN + column;
+    store_words(fragment.s[0],
+                *reinterpret_cast<const int4*>(stage + kShape.s_offset() + index * 2));
+    if constexpr (Traits::Weight::kHasZeroPoints) {
+      fragment.zp = *reinterpret_cast<const std::uint32_t*>(stage + kShape.zp_offset() + index / 2);
+    }
+  }
+
+  // Act-order: scales of the lane's four rows, straight from global memory. Rows are sorted by
+  // group, so nearly all of it is found in L1.
+  __device__ __forceinline__ void load_row_scales(Fragment<Traits>& fragment, int k_block) {
+#pragma unroll
+    for (int pair = 0; pair < 2; ++pair) {
+      const int row = k_block * 16 + 2 * (position_.lane % 4) + 8 * pair;
+      const int2 groups = __ldg(reinterpret_cast<const int2*>(g_idx_ + row));
+      store_words(fragment.s[2 * pair], row_scales(groups.x));
+      store_words(fragment.s[2 * pair + 1], row_scales(groups.y));
+    }
+  }
+  __device__ __forceinline__ int4 row_scales(int group) const {
+    const std::int64_t offset = static_cast<std::int64_t>(group) * params_.n * 2;
+    return __ldg(reinterpret_cast<const int4*>(scales_ + offset));
+  }
+
+  // Weights of columns 16 j + c and 16 j + c + 8, as NibbleDecoder::unpack() orders them, with their
+  // scales unless those are applied to the finished sums.
+  __device__ __forceinline__ void dequantize(const Fragment<Traits>& fragment, int j,
+                                             std::uint32_t (&w)[4]) {
+    using Element = typename Traits::Element;
+    using Decoder = typename Traits::Decoder;
+    ZeroOffset left = Decoder::template offset<Traits::Weight::kZero>();
+    ZeroOffset right = left;
+    if constexpr (Traits::Weight::kHasZeroPoints) {
+      Decoder::offsets(Traits::kChannel ? channel_zp_ : fragment.zp, j, left, right);
+    }
+    Decoder::unpack(fragment.b[j], left, right, w);
+    if constexpr (Traits::kGrouped) {
+      const std::uint32_t s_left = broadcast_low(fragment.s[0][j]);
+      const std::uint32_t s_right = broadcast_high(fragment.s[0][j]);
+      w[0] = Element::mul(w[0], s_left);
+      w[1] = Element::mul(w[1], s_left);
+      w[2] = Element::mul(w[2], s_right);
+      w[3] = Element::mul(w[3], s_right);
+    }
+    if constexpr (Traits::kActOrder) {
+      w[0] = Element::mul(w[0], __byte_perm(fragment.s[0][j], fragment.s[1][j], 0x5410));
+      w[1] = Element::mul(w[1], __byte_perm(fragment.s[2][j], fragment.s[3][j], 0x5410));
+      w[2] = Element::mul(w[2], __byte_perm(fragment.s[0][j], fragment.s[1][j], 0x7632));
+      w[3] = Element::mul(w[3], __byte_perm(fragment.s[2][j], fragment.s[3][j], 0x7632));
+    }
+  }
+
+  const Params& params_;
+  const char* shared_;
+  ThreadPosition<Traits> position_;
+  int column_;  // of the packed scales: eight columns of the warp's 64, from here on
+  const int* g_idx_;
+  const char* scales_;
+  std::uint32_t channel_zp_;
+};
+
+}  // namespace marlin_moe

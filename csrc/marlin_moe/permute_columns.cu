@@ -1,0 +1,34 @@
+// One thread block gathers one row at a time.
+#include "permute_columns.h"
+
+namespace marlin_moe {
+
+static constexpr int kThreads = 256;
+static constexpr int kMaxBlocks = 4096;
+
+__global__ void permute_columns_kernel(const PermuteColumnsArgs args) {
+  const int count = *args.num_tokens_past_padded;
+  for (int position = blockIdx.x; position < count; position += gridDim.x) {
+    const int id = args.sorted_token_ids[position];
+    const int expert = args.expert_ids[position / args.block_size];
+    if (id >= args.num_ids || expert < 0) continue;
+    const std::uint16_t* from =
+        static_cast<const std::uint16_t*>(args.a) + id / args.top_k * args.a_stride;
+    const int2* perm = reinterpret_cast<const int2*>(
+        args.perm + static_cast<std::int64_t>(expert) * args.k);
+    std::uint32_t* to =
+        static_cast<std::uint32_t*>(args.out) + static_cast<std::int64_t>(id) * (args.k / 2);
+    for (int pair = threadIdx.x; pair < args.k / 2; pair += kThreads) {
+      const int2 columns = perm[pair];
+      to[pair] = from[columns.x] | static_cast<std::uint32_t>(from[columns.y]) << 16;
+    }
+  }
+}
+
+cudaError_t permute_columns(const PermuteColumnsArgs& args, cudaStream_t stream) {
+  const int blocks = args.max_ids < kMaxBlocks ? args.max_ids : kMaxBlocks;
+  permute_columns_kernel<<<blocks, kThreads, 0, stream>>>(args);
+  return cudaGetLastError();
+}
+
+}  // namespace marlin_moe

@@ -1,0 +1,29 @@
+// Gathers the columns of A for weights whose rows were sorted by group (GPTQ's act-order).
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+namespace marlin_moe {
+
+// Arguments of permute_columns(); device pointers.
+struct PermuteColumnsArgs {
+  const void* a;           // [rows, k] of 16-bit elements
+  std::int64_t a_stride;   // elements between rows of A
+  const int* perm;         // [experts, k]
+  const int* sorted_token_ids;
+  const int* expert_ids;
+  const int* num_tokens_past_padded;
+  int num_ids;     // ids below this one are tokens
+  int top_k;       // id / top_k is the row of A
+  int block_size;  // ids per entry of expert_ids
+  int max_ids;     // upper bound of *num_tokens_past_padded
+  int k;
+  void* out;  // [num_ids, k], row id: A[id / top_k, perm[expert of id]]
+};
+
+// Launches the gather on `stream`. Rows of ids without an expert are left as they are.
+cudaError_t permute_columns(const PermuteColumnsArgs& args, cudaStream_t stream);
+
+}  // namespace marlin_moe

@@ -1,0 +1,99 @@
+// The PTX instructions that CUDA C++ has no function for, one wrapper each.
+//
+// The f16 and bf16 headers of CUDA are not used: they cost every kernel file more to parse than the
+// few instructions needed here. Pairs of 16-bit numbers are kept as the 32 bits of a register.
+#pragma once
+
+#include <cstdint>
+
+// The sm75 path: no asynchronous copies, m16n8k8 products. Tests build it for newer devices.
+#if (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800) || defined(MARLIN_MOE_TEST_SM75_PATH)
+#define MARLIN_SM75_PATH 1
+#else
+#define MARLIN_SM75_PATH 0
+#endif
+
+namespace marlin_moe {
+
+__device__ __forceinline__ std::uint32_t shared_address(const void* pointer) {
+  return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+// Copies 16 bytes from global to shared memory, or writes 16 zero bytes where `valid` is false.
+__device__ __forceinline__ void copy_async_16(void* shared, const void* global, bool valid) {
+#if MARLIN_SM75_PATH
+  int4 value = make_int4(0, 0, 0, 0);
+  if (valid) value = *static_cast<const int4*>(global);
+  *static_cast<int4*>(shared) = value;
+#else
+  const int bytes = valid ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
+               "l"(global), "r"(bytes)
+               : "memory");
+#endif
+}
+
+// Closes the group of copies issued since the last call.
+__device__ __forceinline__ void copy_async_commit() {
+#if !MARLIN_SM75_PATH
+  asm volatile("cp.async.commit_group;\n" ::: "memory");
+#endif
+}
+
+// Waits until at most `kPending` groups of this thread are under way.
+template <int kPending>
+__device__ __forceinline__ void copy_async_wait() {
+#if !MARLIN_SM75_PATH
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
+#endif
+}
+
+// Four 8×8 matrices of 16-bit elements; lane i gives the address of row i % 8 of matrix i / 8.
+__device__ __forceinline__ void load_matrix_x4(std::uint32_t (&out)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+
+// Two 8×8 matrices; lanes 0 to 15 give the addresses.
+__device__ __forceinline__ void load_matrix_x2(std::uint32_t (&out)[2], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];\n"
+               : "=r"(out[0]), "=r"(out[1])
+               : "r"(shared_address(row))
+               : "memory");
+}
+
+// Any function of three bits, by its truth table (the PTX manual's lop3 table).
+template <int kTable>
+__device__ __forceinline__ std::uint32_t lop3(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+  std::uint32_t out;
+  asm("lop3.b32 %0, %1, %2, %3, %4;\n" : "=r"(out) : "r"(a), "r"(b), "r"(c), "n"(kTable));
+  return out;
+}
+
+// (value & mask) | base
+__device__ __forceinline__ std::uint32_t mask_or(std::uint32_t value, std::uint32_t mask,
+                                                 std::uint32_t base) {
+  return lop3<(0xf0 & 0xcc) | 0xaa>(value, mask, base);
+}
+
+// The lower or upper 16 bits of a register in both its halves.
+__device__ __forceinline__ std::uint32_t broadcast_low(std::uint32_t pair) {
+  return __byte_perm(pair, pair, 0x1010);
+}
+__device__ __forceinline__ std::uint32_t broadcast_high(std::uint32_t pair) {
+  return __byte_perm(pair, pair, 0x3232);
+}
+
+// Signals through a lock in global memory: what was written before release is seen after acquire.
+__device__ __forceinline__ void lock_release(int* lock, int value) {
+  asm volatile("st.release.gpu.global.s32 [%0], %1;\n" ::"l"(lock), "r"(value) : "memory");
+}
+__device__ __forceinline__ int lock_acquire(const int* lock) {
+  int value;
+  asm volatile("ld.acquire.gpu.global.s32 %0, [%1];\n" : "=r"(value) : "l"(lock) : "memory");
+  return value;
+}
+
+}  // namespace marlin_moe

@@ -1,0 +1,149 @@
+// Fills the stages of the shared-memory pipeline from global memory.
+//
+// A stage holds `thread_k` columns of the block's rows of A, the thread_k × thread_n tile of B, and
+// the scales and zero points that belong to it.
+#pragma once
+
+#include <cstdint>
+
+#include "kernel_traits.cuh"
+#include "ptx.cuh"
+
+namespace marlin_moe {
+
+// Byte offset of a 16-byte chunk in A's part of a stage. Rows lie one after another; a row's chunks
+// are exchanged by XOR with row % 8, so that eight lanes that read one chunk of eight rows, and
+// eight lanes that write the chunks of one row, meet eight different groups of banks.
+template <int kChunksPerRow>
+__device__ __forceinline__ int a_chunk_offset(int row, int chunk) {
+  return (row * kChunksPerRow + (chunk ^ (row % 8))) * 16;
+}
+
+template <class Traits>
+class StageLoader {
+ public:
+  using Params = ::MARLIN_NAMESPACE_NAME::KernelParams;
+
+  __device__ __forceinline__ StageLoader(const Params& params, char* shared)
+      : params_(params), shared_(shared) {}
+
+  // Points the loader at a tile: the rows whose ids lie in shared memory at `ids`, an expert's
+  // weights, and the columns from n_tile * thread_n on.
+  __device__ __forceinline__ void begin_tile(const int* ids, int expert, int n_tile, int k_tile) {
+    begin_a(ids);
+    begin_b(expert, n_tile, k_tile);
+    if constexpr (Traits::kGrouped) begin_scales(expert, n_tile);
+  }
+
+  // Issues the copies of stage `k_tile` into slot `slot`. Stages are issued in ascending order.
+  __device__ __forceinline__ void issue(int k_tile, int slot) {
+    char* stage = shared_ + slot * kShape.stage_bytes();
+    issue_a(k_tile, stage);
+    issue_b(stage);
+    if constexpr (Traits::kGrouped) issue_scales(k_tile, stage);
+  }
+
+ private:
+  static constexpr TileShape kShape = Traits::kShape;
+  static constexpr int kChunksPerRow = Traits::kThreadK / 8;
+  static constexpr int kRowsPerPass = Traits::kThreads / kChunksPerRow;
+  static constexpr int kPasses = (Traits::kRows + kRowsPerPass - 1) / kRowsPerPass;
+  static_assert(kRowsPerPass % 8 == 0, "the XOR must not change from pass to pass");
+
+  __device__ __forceinline__ void begin_a(const int* ids) {
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      const int row = position_.thread / kChunksPerRow + pass * kRowsPerPass;
+      const int id = row < Traits::kRows ? ids[row] : params_.num_ids;
+      a_valid_[pass] = id < params_.num_ids;
+      const std::int64_t a_row = a_valid_[pass] ? id / params_.a_row_divisor : 0;
+      a_[pass] = static_cast<const char*>(params_.a) +
+                 (a_row * params_.a_stride + position_.thread % kChunksPerRow * 8) * 2;
+    }
+  }
+
+  __device__ __forceinline__ void issue_a(int k_tile, char* stage) {
+    const int first_row = position_.thread / kChunksPerRow;
+    char* to = stage + kShape.a_offset() +
+               a_chunk_offset<kChunksPerRow>(first_row, position_.thread % kChunksPerRow);
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      if (Traits::kRows % kRowsPerPass == 0 || first_row + pass * kRowsPerPass < Traits::kRows) {
+        copy_async_16(to + pass * kRowsPerPass * kChunksPerRow * 16,
+                      a_[pass] + static_cast<std::int64_t>(k_tile) * (Traits::kThreadK * 2),
+                      a_valid_[pass]);
+      }
+    }
+  }
+
+  // B is packed in pieces of 16 rows × 64 columns, 32 lanes of 16 bytes each: what a lane multiplies
+  // is what it copies, so no other thread has to see it.
+  __device__ __forceinline__ void begin_b(int expert, int n_tile, int k_tile) {
+    const int n_pieces = params_.n / 64;
+    const int piece = n_tile * Traits::kNWarps + position_.n_warp;
+    const std::int64_t k_block = static_cast<std::int64_t>(expert) * (params_.k / 16) +
+                                 k_tile * (Traits::kThreadK / 16) + 2 * position_.k_warp;
+    b_valid_ = piece < n_pieces;
+    b_ = static_cast<const int4*>(params_.b) +
+         (k_block * n_pieces + (b_valid_ ? piece : 0)) * 32 + position_.lane;
+  }
+
+  __device__ __forceinline__ void issue_b(char* stage) {
+    const int row_stride = params_.n / 2;  // in units of 16 bytes: n / 64 pieces of 32 lanes
+    int4* to = reinterpret_cast<int4*>(stage + kShape.b_offset()) + position_.thread;
+    copy_async_16(to, b_, b_valid_);
+    copy_async_16(to + Traits::kThreads, b_ + row_stride, b_valid_);
+    b_ += static_cast<std::int64_t>(row_stride) * (Traits::kThreadK / 16);
+  }
+
+  static constexpr int kScaleChunks = Traits::kThreadN / 8;
+  static constexpr int kZeroChunks = Traits::kThreadN / 32;
+  static_assert(Traits::kGroupsPerStage * kScaleChunks <= Traits::kThreads,
+                "one copy per thread brings a stage's scales");
+
+  __device__ __forceinline__ void begin_scales(int expert, int n_tile) {
+    const std::int64_t first_group = static_cast<std::int64_t>(expert) * params_.num_groups;
+    const int column = n_tile * Traits::kThreadN;
+    const int scale_column = column + position_.thread % kScaleChunks * 8;
+    s_valid_ = scale_column < params_.n;
+    s_ = static_cast<const char*>(params_.scales) +
+         (first_group * params_.n + (s_valid_ ? scale_column : 0)) * 2;
+    if constexpr (Traits::Weight::kHasZeroPoints) {
+      const int zero_column = column + position_.thread % kZeroChunks * 32;
+      zp_valid_ = zero_column < params_.n;
+      zp_ = static_cast<const char*>(params_.zero_points) +
+            (first_group * params_.n + (zp_valid_ ? zero_column : 0)) / 2;
+    }
+  }
+
+  __device__ __forceinline__ void issue_scales(int k_tile, char* stage) {
+    constexpr int kStageBlocks = Traits::kThreadK / 16;
+    const int first_group = k_tile * kStageBlocks / Traits::kGroupBlocks;
+    if (position_.thread < Traits::kGroupsPerStage * kScaleChunks) {
+      const int group = first_group + position_.thread / kScaleChunks;
+      copy_async_16(stage + kShape.s_offset() + position_.thread * 16,
+                    s_ + static_cast<std::int64_t>(group) * params_.n * 2, s_valid_);
+    }
+    if constexpr (Traits::Weight::kHasZeroPoints) {
+      if (position_.thread < Traits::kGroupsPerStage * kZeroChunks) {
+        const int group = first_group + position_.thread / kZeroChunks;
+        copy_async_16(stage + kShape.zp_offset() + position_.thread * 16,
+                      zp_ + static_cast<std::int64_t>(group) * params_.n / 2, zp_valid_);
+      }
+    }
+  }
+
+  const Params& params_;
+  char* shared_;
+  ThreadPosition<Traits> position_;
+  const char* a_[kPasses];
+  bool a_valid_[kPasses];
+  const int4* b_;
+  bool b_valid_;
+  const char* s_;
+  bool s_valid_;
+  const char* zp_;
+  bool zp_valid_;
+};
+
+}  // namespace marlin_moe
