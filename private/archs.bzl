@@ -9,66 +9,6 @@ load(":families.bzl", "ARCHS", "FAMILIES")
 
 _PTX_SUFFIX = "+PTX"
 
-_HINT = "known architectures: {known}; write 8.0, 80 or sm_80, and 8.0+PTX to embed PTX as well"
-
-def _known_architectures():
-    names = []
-    for arch in ARCHS:
-        names.append(arch["capability"])
-        names.extend([arch["capability"] + suffix for suffix in arch["suffixes"]])
-    return ", ".join(names)
-
-def _failure(message):
-    return struct(archs = [], error = message + "; " + _HINT.format(known = _known_architectures()))
-
-def _tokens(values):
-    """Splits at commas and white space."""
-    tokens = []
-    for value in values:
-        for separator in [",", "\t", "\r", "\n"]:
-            value = value.replace(separator, " ")
-        tokens.extend([token for token in value.split(" ") if token])
-    return tokens
-
-def _digits(text):
-    """Returns how many characters at the start of the text are ASCII digits."""
-    for i in range(len(text)):
-        if text[i] not in "0123456789":
-            return i
-    return len(text)
-
-def _split_arch(token):
-    """Returns (capability, suffix) of a spelling without +PTX, or None if it is malformed."""
-    text = token[len("sm_"):] if token.startswith("sm_") else token
-    count = _digits(text)
-    if count == 0:
-        return None
-    rest = text[count:]
-    if rest.startswith(".") and text == token:
-        minor_count = _digits(rest[1:])
-        if minor_count != 1:
-            return None
-        capability, suffix = text[:count] + rest[:2], rest[2:]
-    elif count >= 2:
-        capability, suffix = text[:count - 1] + "." + text[count - 1:count], rest
-    else:
-        return None
-    return (capability, suffix) if suffix in ["", "a", "f"] else None
-
-def _parse_token(token):
-    """Returns (capability, suffix, ptx, error) of one spelling; the error is empty or about the token."""
-    ptx = token.endswith(_PTX_SUFFIX)
-    spelled = _split_arch(token[:-len(_PTX_SUFFIX)] if ptx else token)
-    if not spelled:
-        return "", "", False, "\"{}\" is not the name of a CUDA architecture".format(token)
-    capability, suffix = spelled
-    for arch in ARCHS:
-        if arch["capability"] == capability:
-            if suffix and suffix not in arch["suffixes"]:
-                return "", "", False, "\"{}\": {} has no variant {}".format(token, capability, suffix)
-            return capability, suffix, ptx, ""
-    return "", "", False, "\"{}\" is not a known CUDA architecture".format(token)
-
 def _arch(capability, suffix, ptx):
     number = capability.replace(".", "") + suffix
     return struct(
@@ -78,6 +18,37 @@ def _arch(capability, suffix, ptx):
         number = number,
         name = capability + suffix + (_PTX_SUFFIX if ptx else ""),
     )
+
+def all_archs():
+    """Returns every known architecture with every suffix, without PTX, ascending."""
+    return [
+        _arch(arch["capability"], suffix, False)
+        for arch in ARCHS
+        for suffix in [""] + arch["suffixes"]
+    ]
+
+def _spellings():
+    """Returns a dict from every accepted spelling, without +PTX, to the architecture's name."""
+    return {
+        spelling: arch.name
+        for arch in all_archs()
+        for spelling in [arch.name, arch.number, "sm_" + arch.number]
+    }
+
+def _words(values):
+    """Splits at commas and white space."""
+    words = []
+    for value in values:
+        for separator in [",", "\t", "\r", "\n"]:
+            value = value.replace(separator, " ")
+        words.extend([word for word in value.split(" ") if word])
+    return words
+
+def _failure(values, problem):
+    return struct(archs = [], error = (
+        "cuda_archs \"{}\": {}; known: {}; " +
+        "write 8.0, 80 or sm_80, and 8.0+PTX to embed PTX as well; commas or spaces between"
+    ).format(",".join(values), problem, ", ".join([arch.name for arch in all_archs()])))
 
 def parse_cuda_archs(values):
     """Parses, checks and normalises a request for CUDA architectures.
@@ -94,31 +65,25 @@ def parse_cuda_archs(values):
           `name` ("9.0a+PTX");
         error: empty, or the reason why there are no archs: what was given and what is known.
     """
-    given = " (given: \"{}\")".format(", ".join(values))
+    spellings = _spellings()
     requested = {}
-    for token in _tokens(values):
-        capability, suffix, ptx, error = _parse_token(token)
-        if error:
-            return _failure("cuda_archs: " + error + given)
-        key = capability + suffix
-        requested[key] = requested.get(key, False) or ptx
+    unknown = []
+    for word in _words(values):
+        ptx = word.endswith(_PTX_SUFFIX)
+        name = spellings.get(word[:-len(_PTX_SUFFIX)] if ptx else word)
+        if name:
+            requested[name] = requested.get(name, False) or ptx
+        else:
+            unknown.append("\"{}\"".format(word))
+    if unknown:
+        return _failure(values, "unknown: " + ", ".join(unknown))
     if not requested:
-        return _failure("cuda_archs: no CUDA architecture is given" + given)
-    archs = []
-    for arch in ARCHS:
-        for suffix in [""] + arch["suffixes"]:
-            key = arch["capability"] + suffix
-            if key in requested:
-                archs.append(_arch(arch["capability"], suffix, requested[key]))
-    return struct(archs = archs, error = "")
-
-def all_archs():
-    """Returns every known architecture with every suffix, without PTX, ascending."""
-    return [
-        _arch(arch["capability"], suffix, False)
-        for arch in ARCHS
-        for suffix in [""] + arch["suffixes"]
-    ]
+        return _failure(values, "none is given")
+    return struct(error = "", archs = [
+        _arch(arch.capability, arch.suffix, requested[arch.name])
+        for arch in all_archs()
+        if arch.name in requested
+    ])
 
 def families_needed(archs):
     """Returns the names of the kernel families that can run on any of the archs, in table order.

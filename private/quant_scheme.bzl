@@ -273,7 +273,7 @@ def select_schemes(names, extra_schemes):
     """Chooses schemes of the table by name and adds custom ones.
 
     Args:
-      names: list of names of the table's schemes; None: all of them.
+      names: list of names of the table's schemes.
       extra_schemes: list of what quant_scheme() returned.
 
     Returns:
@@ -281,7 +281,7 @@ def select_schemes(names, extra_schemes):
       the reason why there are none.
     """
     known = [scheme["name"] for scheme in QUANT_SCHEMES]
-    for name in names or []:
+    for name in names:
         if name not in known:
             return struct(schemes = [], error = "quant_schemes: \"{}\" is not in the table; known schemes: {}; describe others with quant_scheme() in extra_quant_schemes".format(
                 name,
@@ -290,7 +290,7 @@ def select_schemes(names, extra_schemes):
     extra, error = _parse_extra_schemes(extra_schemes)
     if error:
         return struct(schemes = [], error = error)
-    schemes = [scheme for scheme in QUANT_SCHEMES if names == None or scheme["name"] in names] + extra
+    schemes = [scheme for scheme in QUANT_SCHEMES if scheme["name"] in names] + extra
     if not schemes:
         return struct(schemes = [], error = "quant_schemes: no scheme is given; known schemes: " + ", ".join(known))
     return struct(schemes = schemes, error = "")

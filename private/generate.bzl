@@ -1,0 +1,183 @@
+"""The rule that runs the kernel generator.
+
+Which files it writes follows from kernel families and quantisation schemes, so every file is
+declared during analysis. The action depends on the families, never on the architectures behind them:
+two requests that need the same families share one action and its cached result.
+"""
+
+load("@bazel_skylib//rules:common_settings.bzl", "BuildSettingInfo")
+load("@rules_cuda//cuda:defs.bzl", "cuda_archs")
+load(":archs.bzl", "families_needed", "parse_cuda_archs", "unsupported_specs")
+load(":families.bzl", "FAMILIES")
+load(":providers.bzl", "CudaArchsSettingInfo", "MarlinGeneratedInfo")
+load(":quant_scheme.bzl", "select_schemes")
+load(":settings.bzl", "ANY_FAMILY", "specs_for")
+
+_SELECTOR = "kernel_selector.h"
+_MANIFEST = "manifest.json"
+
+def kernel_files(family, schemes):
+    """Returns the names of the files that hold a family's kernels for some schemes.
+
+    Args:
+      family: an entry of FAMILIES.
+      schemes: list of checked schemes.
+
+    Returns:
+      A sorted list of file names, one for each combination of activation, weight and output type.
+    """
+    names = {}
+    for scheme in schemes:
+        for a_type in scheme["a_type"]:
+            for c_type in scheme["c_type"] or [a_type]:
+                if a_type in family["a_types"] and c_type in family["c_types"]:
+                    types = [name[1:].lower() for name in [a_type, scheme["b_type"], c_type]]
+                    names["{}_kernel_{}.cu".format(family["name"], "_".join(types))] = None
+    return sorted(names)
+
+def _requested_archs(ctx):
+    if ctx.attr.archs_from_flag:
+        return ctx.attr._cuda_archs[CudaArchsSettingInfo].archs
+    parsed = parse_cuda_archs(ctx.attr.cuda_archs)
+    if parsed.error:
+        fail("\n" + parsed.error)
+    return parsed.archs
+
+def _requested_schemes(ctx):
+    chosen = select_schemes(ctx.attr.quant_schemes, ctx.attr.extra_quant_schemes)
+    if chosen.error:
+        fail("\n" + chosen.error)
+    return chosen.schemes
+
+def _files_by_family(ctx, archs, schemes):
+    """Returns a dict from family to its file names, without families that have none."""
+    needed = families_needed(archs)
+    files = {}
+    for family in FAMILIES:
+        if family["name"] in needed or family["name"] in ctx.attr.test_family_archs:
+            names = kernel_files(family, schemes)
+            if names:
+                files[family["name"]] = names
+    if not files:
+        fail("\nno kernel: none of the quant schemes {} has one for cuda_archs {}".format(
+            ", ".join([scheme["name"] for scheme in schemes]),
+            ", ".join([arch.name for arch in archs]),
+        ))
+    return files
+
+def _compiled_specs(ctx, archs, families):
+    """Returns a dict from family to the specs that its files are compiled for."""
+    exact = ctx.attr._sass[BuildSettingInfo].value == "exact"
+    specs = {}
+    for family in families:
+        if family in ctx.attr.test_family_archs:
+            only = parse_cuda_archs(ctx.attr.test_family_archs[family]).archs
+            specs[family] = specs_for(ANY_FAMILY, only, exact)
+        else:
+            specs[family] = specs_for(family, archs, exact)
+    compiled = specs.values() + ([specs_for(ANY_FAMILY, archs, exact)] if ctx.attr.has_srcs else [])
+    unsupported = {}
+    for family_specs in compiled:
+        unsupported.update({number: None for number in unsupported_specs(family_specs, cuda_archs)})
+    if unsupported:
+        fail("\ncuda_archs: this version of rules_cuda cannot compile for sm_{}; it knows {}; ask for other architectures or use a newer rules_cuda".format(
+            ", sm_".join(unsupported),
+            ", ".join(cuda_archs),
+        ))
+    return specs
+
+def _spec_content(ctx, families, schemes):
+    """Returns the generator's input. It must not tell which architectures were asked for."""
+    return json.encode_indent({
+        "families": families,
+        "kernel_namespace": ctx.attr.kernel_namespace,
+        "schemes": schemes,
+        "selector": ctx.attr.selector,
+        "type_namespace": ctx.attr.type_namespace,
+    }, indent = "  ") + "\n"
+
+def _marlin_generated_impl(ctx):
+    if ctx.attr.argument_error:
+        fail("\n" + ctx.attr.argument_error)
+    archs = _requested_archs(ctx)
+    schemes = _requested_schemes(ctx)
+    names = _files_by_family(ctx, archs, schemes)
+    families = list(names)
+    specs = _compiled_specs(ctx, archs, families)
+
+    def declare(basename):
+        return ctx.actions.declare_file("{}/{}".format(ctx.attr.directory, basename))
+
+    sources = {family: [declare(basename) for basename in names[family]] for family in families}
+    selector = declare(_SELECTOR)
+    manifest = declare(_MANIFEST)
+    outputs = [file for family in families for file in sources[family]] + [selector, manifest]
+
+    spec = ctx.actions.declare_file("{}/spec.json".format(ctx.label.name))
+    ctx.actions.write(spec, _spec_content(ctx, families, schemes))
+    args = ctx.actions.args()
+    args.add("--spec", spec)
+    args.add_all("--outputs", outputs)
+    ctx.actions.run(
+        executable = ctx.executable._generator,
+        arguments = [args],
+        inputs = [spec],
+        outputs = outputs,
+        mnemonic = "MarlinGenerate",
+        progress_message = "Generating Marlin MoE kernels %{label}",
+        execution_requirements = {"supports-path-mapping": "1"},
+    )
+
+    # rules_cuda wants a file even of a family that has no kernels.
+    groups = {
+        family["name"]: depset(sources.get(family["name"], [ctx.file._empty]))
+        for family in FAMILIES
+    }
+    return [
+        DefaultInfo(files = depset(outputs)),
+        MarlinGeneratedInfo(
+            archs = archs,
+            families = families,
+            manifest = manifest,
+            schemes = [scheme["name"] for scheme in schemes],
+            selector = selector,
+            sources = sources,
+            specs = specs,
+        ),
+        OutputGroupInfo(
+            generated = depset(outputs),
+            manifest = depset([manifest]),
+            selector = depset([selector]),
+            spec = depset([spec]),
+            **groups
+        ),
+    ]
+
+marlin_generated = rule(
+    implementation = _marlin_generated_impl,
+    attrs = {
+        "archs_from_flag": attr.bool(doc = "Whether the flag //:cuda_archs decides."),
+        "argument_error": attr.string(doc = "What is wrong with the macro's arguments, or empty."),
+        "cuda_archs": attr.string_list(doc = "CUDA architectures, unless the flag decides."),
+        "directory": attr.string(mandatory = True, doc = "Where the files go in this package."),
+        "extra_quant_schemes": attr.string_list(doc = "What quant_scheme() returned."),
+        "has_srcs": attr.bool(doc = "Whether hand-written sources are compiled as well."),
+        "kernel_namespace": attr.string(mandatory = True, doc = "C++ namespace of the kernels."),
+        "quant_schemes": attr.string_list(doc = "Names out of the table of schemes."),
+        "selector": attr.string(mandatory = True, doc = "Style of kernel_selector.h."),
+        "test_family_archs": attr.string_list_dict(
+            doc = "For tests: architectures that a family is compiled for whatever is asked for.",
+        ),
+        "type_namespace": attr.string(mandatory = True, doc = "C++ namespace of the scalar types."),
+        "_cuda_archs": attr.label(default = "//:cuda_archs"),
+        "_empty": attr.label(allow_single_file = True, default = ":empty.h"),
+        "_generator": attr.label(
+            cfg = "exec",
+            default = "//tools/marlin_gen:gen",
+            executable = True,
+        ),
+        "_sass": attr.label(default = "//:sass"),
+    },
+    doc = "Generates kernel sources, their selector and their manifest, in one action.",
+    provides = [MarlinGeneratedInfo],
+)

@@ -1,0 +1,230 @@
+"""The macro `marlin_moe_kernels`, which puts the generator and rules_cuda together.
+
+    <name>.generated    runs the generator
+    <name>.<family>     compiles a family's files, each for the archs that can use it
+    <name>.srcs         compiles hand-written sources, which may include the selector
+    <name>              hands on one PIC archive of each
+
+Only <name> is public. All of them stay in the top configuration, so that paths and actions do not
+depend on the architectures asked for.
+"""
+
+load("@rules_cuda//cuda:defs.bzl", "cuda_library", SUPPORTED_NUMBERS = "cuda_archs")
+load(":archs.bzl", "parse_cuda_archs")
+load(":families.bzl", "FAMILIES")
+load(":generate.bzl", "marlin_generated")
+load(":libraries.bzl", "marlin_kernel_headers", "marlin_kernels_library", "marlin_selector")
+load(":quant_schemes.bzl", "QUANT_SCHEMES")
+load(":settings.bzl", "ANY_FAMILY", "flag_specs", "given_specs")
+
+_SELECTOR_STYLES = ["switch", "chain"]
+_COMPRESS_MODES = ["default", "size", "speed", "balance", "none"]
+
+# Whatever the compilation mode, kernels are optimised and free of debug information: with it,
+# objects hold absolute paths. rules_cuda's own seed is the output path, which holds the mode.
+_FEATURES = ["-dbg", "-fastbuild", "-opt", "-nvcc_fixed_random_seed"]
+
+# -static-global-template-stub: kernels are referenced from other files. -frandom-seed and -objtemp
+# together make a repeated compile byte-identical.
+_COPTS = [
+    "-O3",
+    "-std=c++17",
+    "-DNDEBUG",
+    "-static-global-template-stub=false",
+    "-frandom-seed=marlin_moe_kernels",
+    "-objtemp",
+]
+
+def _check_choice(attribute, value, allowed):
+    if value in allowed:
+        return ""
+    return "{} = {} is not allowed; allowed: {}".format(
+        attribute,
+        repr(value),
+        ", ".join(["\"{}\"".format(choice) for choice in allowed]),
+    )
+
+def _check_namespace(attribute, value):
+    letters = "abcdefghijklmnopqrstuvwxyz_"
+    parts = value.split("::") if type(value) == type("") else [""]
+    for part in parts:
+        text = part.lower()
+        if not text or text[0] not in letters or any([c not in letters + "0123456789" for c in text.elems()]):
+            return "{} = {} is not allowed; allowed: a C++ namespace such as \"a\" or \"a::b\"".format(
+                attribute,
+                repr(value),
+            )
+    return ""
+
+def _check_archs(given):
+    """Checks the type of cuda_archs, then its content."""
+    if given == None:
+        return struct(archs = [], error = "")
+    if type(given) != type([]) or any([type(arch) != type("") for arch in given]):
+        return struct(
+            archs = [],
+            error = "cuda_archs = {} is not allowed; allowed: a list of strings such as [\"sm_80\", \"9.0a\"], without select(); for a choice by configuration leave it out and use the flag --cuda_archs".format(given),
+        )
+    return parse_cuda_archs(given)
+
+def _target_specs(family, given, archs, test_family_archs):
+    """Returns the value of cuda_library's archs."""
+    if family in test_family_archs:
+        only = parse_cuda_archs(test_family_archs[family]).archs
+        return given_specs(ANY_FAMILY, only, SUPPORTED_NUMBERS)
+    if given == None:
+        return flag_specs(family, SUPPORTED_NUMBERS)
+    return given_specs(family, archs, SUPPORTED_NUMBERS)
+
+def _requires_cuda():
+    return select({
+        Label("@rules_cuda//cuda:is_enabled"): [],
+        "//conditions:default": [Label("@platforms//:incompatible")],
+    })
+
+def marlin_moe_kernels(
+        name,
+        cuda_archs = None,
+        quant_schemes = None,
+        extra_quant_schemes = [],
+        srcs = [],
+        hdrs = [],
+        deps = [],
+        kernel_hdrs = None,
+        type_namespace = "vllm",
+        kernel_namespace = "marlin_moe_wna16",
+        selector = "switch",
+        copts = [],
+        compress_mode = "size",
+        features = [],
+        tags = [],
+        target_compatible_with = [],
+        visibility = None,
+        test_family_archs = {},
+        **kwargs):
+    """Generates Marlin MoE kernels and compiles each for the CUDA architectures that can use it.
+
+    The target is used like a `cc_library`: it holds the kernels, and its dependents can include
+    `kernel_selector.h`, which finds the kernel for given types and tile. It provides
+    [MarlinKernelsInfo](#MarlinKernelsInfo). Output groups: `generated` (all generated files),
+    `selector`, `manifest`, `objects` (one per kernel file and per file of `srcs`).
+
+    nvcc 12.9 or newer is needed. Kernels are optimised in every compilation mode.
+
+    Args:
+      name: name of the target.
+      cuda_archs: list of strings, the CUDA architectures: `8.0`, `80` or `sm_80`, with `a` or `f`
+        where that variant exists, with `+PTX` to embed PTX as well. Default: the flag
+        `--cuda_archs`. `--@marlin_moe_kernels//:sass` decides whether each gets a cubin of its own
+        (`exact`) or the fewest cubins serve them all (`covering`, the default).
+      quant_schemes: list of names of quantisation schemes out of the table in
+        `private/quant_schemes.bzl`. Default: all of them.
+      extra_quant_schemes: list of schemes that are not in the table, made by
+        [quant_scheme](#quant_scheme).
+      srcs: hand-written CUDA sources that go with the kernels, such as the code that launches them.
+        They can include `kernel_selector.h`, `hdrs` and `kernel_hdrs`, and are compiled for all
+        architectures of the kernels.
+      hdrs: public headers of `srcs`.
+      deps: libraries that kernels and `srcs` need.
+      kernel_hdrs: headers of the kernel template: `kernel.h`, `marlin_template.h`, and what they
+        include. Default: those of this module.
+      type_namespace: C++ namespace of the scalar types (`vllm` in `vllm::kU4B8`).
+      kernel_namespace: C++ namespace of the kernels. Two targets of one program that share kernels
+        need different ones.
+      selector: form of `kernel_selector.h`: `switch` (one switch over a packed key) or `chain`
+        (`if` and `else if`).
+      copts: more options for nvcc.
+      compress_mode: how nvcc compresses device code: `none`, `size`, `speed`, `balance` or
+        `default`.
+      features: more features, as for any rule.
+      tags: as for any rule.
+      target_compatible_with: as for any rule. Without CUDA the target is incompatible anyway.
+      visibility: as for any rule.
+      test_family_archs: for this module's own tests: a dict from kernel family to the architectures
+        that its files are compiled for, whatever is asked for.
+      **kwargs: other attributes that every rule has, such as `testonly`.
+    """
+    checked = _check_archs(cuda_archs)
+    common = dict(kwargs, features = features, tags = tags + ["manual"])
+    marlin_generated(
+        name = name + ".generated",
+        archs_from_flag = cuda_archs == None,
+        argument_error = (
+            checked.error or
+            _check_choice("selector", selector, _SELECTOR_STYLES) or
+            _check_choice("compress_mode", compress_mode, _COMPRESS_MODES) or
+            _check_namespace("type_namespace", type_namespace) or
+            _check_namespace("kernel_namespace", kernel_namespace)
+        ),
+        cuda_archs = [arch.name for arch in checked.archs],
+        directory = name,
+        extra_quant_schemes = extra_quant_schemes,
+        has_srcs = bool(srcs),
+        kernel_namespace = str(kernel_namespace),
+        quant_schemes = [scheme["name"] for scheme in QUANT_SCHEMES] if quant_schemes == None else quant_schemes,
+        selector = str(selector),
+        test_family_archs = test_family_archs,
+        type_namespace = str(type_namespace),
+        visibility = ["//visibility:private"],
+        **common
+    )
+    marlin_selector(
+        name = name + ".selector",
+        generated = name + ".generated",
+        visibility = ["//visibility:private"],
+        **common
+    )
+    marlin_kernel_headers(
+        name = name + ".headers",
+        hdrs = [Label("//csrc/marlin_moe:kernel_hdrs")] if kernel_hdrs == None else kernel_hdrs,
+        visibility = ["//visibility:private"],
+        **common
+    )
+
+    compiled = dict(
+        common,
+        copts = _COPTS + ["--compress-mode={}".format(compress_mode)] + copts,
+        features = _FEATURES + features,
+        target_compatible_with = target_compatible_with + _requires_cuda(),
+        visibility = ["//visibility:private"],
+    )
+    libraries = {}
+    if srcs:
+        libraries[ANY_FAMILY] = name + ".srcs"
+        cuda_library(
+            name = name + ".srcs",
+            srcs = srcs,
+            hdrs = hdrs,
+            archs = _target_specs(ANY_FAMILY, cuda_archs, checked.archs, {}),
+            deps = [name + ".headers", name + ".selector"] + deps,
+            **compiled
+        )
+    for family in [family["name"] for family in FAMILIES]:
+        libraries[family] = "{}.{}".format(name, family)
+        native.filegroup(
+            name = libraries[family] + ".generated",
+            srcs = [name + ".generated"],
+            output_group = family,
+            visibility = ["//visibility:private"],
+            **common
+        )
+        cuda_library(
+            name = libraries[family],
+            srcs = [libraries[family] + ".generated"],
+            archs = _target_specs(family, cuda_archs, checked.archs, test_family_archs),
+            deps = [name + ".headers"] + deps,
+            **compiled
+        )
+    marlin_kernels_library(
+        name = name,
+        hdrs = hdrs,
+        compiled = libraries.values(),
+        features = features,
+        generated = name + ".generated",
+        selector = name + ".selector",
+        tags = tags,
+        target_compatible_with = target_compatible_with + _requires_cuda(),
+        visibility = visibility,
+        deps = deps,
+        **kwargs
+    )

@@ -1,0 +1,144 @@
+"""Rules that present headers and compiled kernels to C++ and CUDA rules."""
+
+load("@rules_cc//cc:find_cc_toolchain.bzl", "find_cc_toolchain", "use_cc_toolchain")
+load("@rules_cc//cc/common:cc_common.bzl", "cc_common")
+load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
+load(":providers.bzl", "MarlinGeneratedInfo", "MarlinKernelsInfo")
+
+# What generated files include by these names.
+_TEMPLATE_HEADERS = ["kernel.h", "marlin_template.h"]
+
+def _header_info(headers, quoted = None):
+    """Returns a CcInfo of headers, with the directories of some of them on the quote include path."""
+    directories = {file.dirname: None for file in (headers if quoted == None else quoted)}
+    return CcInfo(compilation_context = cc_common.create_compilation_context(
+        headers = depset(headers),
+        quote_includes = depset(directories.keys()),
+    ))
+
+def _marlin_kernel_headers_impl(ctx):
+    infos = [target[CcInfo] for target in ctx.attr.hdrs if CcInfo in target]
+    headers = list(ctx.files.hdrs)
+    for info in infos:
+        headers.extend(info.compilation_context.direct_headers)
+    template_headers = [file for file in headers if file.basename in _TEMPLATE_HEADERS]
+    found = [file.basename for file in template_headers]
+    missing = [basename for basename in _TEMPLATE_HEADERS if basename not in found]
+    if missing:
+        fail("\nkernel_hdrs lacks {}: generated kernels include {}".format(
+            " and ".join(missing),
+            " and ".join(_TEMPLATE_HEADERS),
+        ))
+    own = _header_info(headers, quoted = template_headers)
+    return [cc_common.merge_cc_infos(direct_cc_infos = [own], cc_infos = infos)]
+
+marlin_kernel_headers = rule(
+    implementation = _marlin_kernel_headers_impl,
+    attrs = {
+        "hdrs": attr.label_list(
+            allow_files = [".h", ".hpp", ".cuh", ".inl", ".inc"],
+            doc = "Files, filegroups or cc_library targets.",
+        ),
+    },
+    doc = "Puts the directories of the kernel template's headers on the include path.",
+    provides = [CcInfo],
+)
+
+def _marlin_selector_impl(ctx):
+    selector = ctx.attr.generated[MarlinGeneratedInfo].selector
+    return [DefaultInfo(files = depset([selector])), _header_info([selector])]
+
+marlin_selector = rule(
+    implementation = _marlin_selector_impl,
+    attrs = {"generated": attr.label(mandatory = True, providers = [MarlinGeneratedInfo])},
+    doc = "Makes kernel_selector.h includable by its name.",
+    provides = [CcInfo],
+)
+
+def _pic_libraries(ctx, target):
+    """Returns the target's own archives, position independent ones wherever there are such."""
+    cc_toolchain = find_cc_toolchain(ctx)
+    features = cc_common.configure_features(
+        ctx = ctx,
+        cc_toolchain = cc_toolchain,
+        requested_features = ctx.features,
+        unsupported_features = ctx.disabled_features,
+    )
+    libraries = []
+    for linker_input in target[CcInfo].linking_context.linker_inputs.to_list():
+        for library in linker_input.libraries if linker_input.owner == target.label else []:
+            libraries.append(cc_common.create_library_to_link(
+                actions = ctx.actions,
+                cc_toolchain = cc_toolchain,
+                feature_configuration = features,
+                pic_static_library = library.pic_static_library,
+                static_library = None if library.pic_static_library else library.static_library,
+            ))
+    return libraries
+
+def _linking_context(ctx, libraries):
+    """Returns a linking context of the libraries and of what the compiled targets depend on."""
+    own = [target.label for target in ctx.attr.compiled]
+    others = [
+        linker_input
+        for target in ctx.attr.compiled
+        for linker_input in target[CcInfo].linking_context.linker_inputs.to_list()
+        if linker_input.owner not in own
+    ]
+    return cc_common.create_linking_context(linker_inputs = depset(
+        [cc_common.create_linker_input(owner = ctx.label, libraries = depset(libraries))] + others,
+        order = "topological",
+    ))
+
+def _marlin_kernels_library_impl(ctx):
+    generated = ctx.attr.generated[MarlinGeneratedInfo]
+    libraries = [library for target in ctx.attr.compiled for library in _pic_libraries(ctx, target)]
+    cc_info = cc_common.merge_cc_infos(
+        direct_cc_infos = [CcInfo(
+            compilation_context = cc_common.create_compilation_context(headers = depset(ctx.files.hdrs)),
+            linking_context = _linking_context(ctx, libraries),
+        )],
+        cc_infos = [dep[CcInfo] for dep in [ctx.attr.selector] + ctx.attr.deps],
+    )
+    sources = [file for files in generated.sources.values() for file in files]
+    archives = [library.pic_static_library or library.static_library for library in libraries]
+    return [
+        DefaultInfo(files = depset(archives)),
+        cc_info,
+        MarlinKernelsInfo(
+            archs = [arch.name for arch in generated.archs],
+            families = generated.families,
+            manifest = generated.manifest,
+            schemes = generated.schemes,
+            selector = generated.selector,
+            sources = depset(sources),
+            specs = generated.specs,
+        ),
+        OutputGroupInfo(
+            generated = depset(sources + [generated.selector, generated.manifest]),
+            manifest = depset([generated.manifest]),
+            objects = depset(transitive = [
+                target[OutputGroupInfo].pic_objects
+                for target in ctx.attr.compiled
+            ]),
+            selector = depset([generated.selector]),
+        ),
+    ]
+
+marlin_kernels_library = rule(
+    implementation = _marlin_kernels_library_impl,
+    attrs = {
+        "compiled": attr.label_list(
+            doc = "The cuda_library targets, in link order.",
+            providers = [CcInfo, OutputGroupInfo],
+        ),
+        "deps": attr.label_list(doc = "Libraries that the code needs.", providers = [CcInfo]),
+        "generated": attr.label(mandatory = True, providers = [MarlinGeneratedInfo]),
+        "hdrs": attr.label_list(allow_files = True, doc = "Public headers."),
+        "selector": attr.label(mandatory = True, providers = [CcInfo]),
+    },
+    doc = "Hands on generated kernels, compiled, with their selector.",
+    fragments = ["cpp"],
+    provides = [CcInfo, MarlinKernelsInfo],
+    toolchains = use_cc_toolchain(),
+)

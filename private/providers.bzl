@@ -1,0 +1,37 @@
+"""Providers that the rules of this module hand on."""
+
+CudaArchsSettingInfo = provider(
+    doc = "The checked value of the flag `//:cuda_archs`.",
+    fields = {
+        "archs": "List of structs as parse_cuda_archs() in archs.bzl returns it.",
+    },
+)
+
+MarlinGeneratedInfo = provider(
+    doc = "What one generator action writes.",
+    fields = {
+        "archs": "List of the normalised architectures asked for (structs of archs.bzl).",
+        "families": "List of the names of the kernel families with at least one kernel.",
+        "manifest": "File: manifest.json, which lists every instantiation with its file.",
+        "schemes": "List of the names of the quantisation schemes used.",
+        "selector": "File: kernel_selector.h.",
+        "sources": "Dict from family name to the list of its kernel Files.",
+        "specs": "Dict from family name to the list of arch specs that its files are compiled for.",
+    },
+)
+
+MarlinKernelsInfo = provider(
+    doc = "What a `marlin_moe_kernels` target holds. Its code comes with `CcInfo`.",
+    fields = {
+        "archs": "List of strings: the CUDA architectures asked for, normalised and ascending, for " +
+                 "example `[\"8.0\", \"9.0a+PTX\"]`.",
+        "families": "List of strings: the kernel families that have kernels here, for example " +
+                    "`[\"sm80\", \"sm89\"]`.",
+        "manifest": "File: manifest.json, which lists every instantiation with its file.",
+        "schemes": "List of strings: the quantisation schemes, in table order, custom ones last.",
+        "selector": "File: kernel_selector.h, which finds the kernel for given types and tile.",
+        "sources": "Depset of Files: the generated kernel files.",
+        "specs": "Dict from family to the list of the arch specs of rules_cuda that its files are " +
+                 "compiled for, for example `{\"sm80\": [\"compute_80:sm_80\"]}`.",
+    },
+)

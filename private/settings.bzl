@@ -1,0 +1,132 @@
+"""Build settings: the flag `//:cuda_archs`, and what select() reads of it.
+
+The `archs` of a family's cuda_library are a sum of select()s, one for each spec that the family may
+be compiled for. So no configuration below ever sees the whole request, and a target's path and
+actions depend on its own specs only.
+"""
+
+load("@bazel_skylib//rules:common_settings.bzl", "BuildSettingInfo")
+load(":archs.bzl", "all_archs", "all_family_specs", "arch_specs", "family_specs", "parse_cuda_archs")
+load(":families.bzl", "FAMILIES")
+load(":providers.bzl", "CudaArchsSettingInfo")
+
+# Stands for sources that are compiled for all cubins of a request, whatever family they serve.
+ANY_FAMILY = "any"
+
+_PACKAGE = "//private/family_archs"
+_SETTINGS_NAME = "spec"
+
+def _cuda_archs_setting_impl(ctx):
+    parsed = parse_cuda_archs([ctx.build_setting_value])
+    if parsed.error:
+        fail("\n" + parsed.error)
+    return [CudaArchsSettingInfo(archs = parsed.archs)]
+
+cuda_archs_setting = rule(
+    implementation = _cuda_archs_setting_impl,
+    build_setting = config.string(flag = True),
+    doc = "The CUDA architectures to compile kernels for, as text; fails if it is not understood.",
+    provides = [CudaArchsSettingInfo],
+)
+
+def specs_for(family, archs, exact):
+    """Returns the arch specs of rules_cuda for a family or for ANY_FAMILY.
+
+    Args:
+      family: a name out of FAMILIES, or ANY_FAMILY.
+      archs: the list that parse_cuda_archs() returns.
+      exact: whether each architecture gets a cubin of its own.
+
+    Returns:
+      A list of specs such as `compute_80:sm_80`.
+    """
+    return arch_specs(archs, exact) if family == ANY_FAMILY else family_specs(family, archs, exact)
+
+def _spec_probe_impl(ctx):
+    exact = ctx.attr._sass[BuildSettingInfo].value == "exact"
+    specs = specs_for(ctx.attr.family, ctx.attr._cuda_archs[CudaArchsSettingInfo].archs, exact)
+    return [config_common.FeatureFlagInfo(value = "yes" if ctx.attr.spec in specs else "no")]
+
+_spec_probe = rule(
+    implementation = _spec_probe_impl,
+    attrs = {
+        "family": attr.string(mandatory = True, doc = "A kernel family, or ANY_FAMILY."),
+        "spec": attr.string(mandatory = True, doc = "An arch spec of rules_cuda."),
+        "_cuda_archs": attr.label(default = "//:cuda_archs"),
+        "_sass": attr.label(default = "//:sass"),
+    },
+    doc = "Tells, as the value of a flag, whether a family is compiled for a spec.",
+    provides = [config_common.FeatureFlagInfo],
+)
+
+def _all_specs(family):
+    if family != ANY_FAMILY:
+        return all_family_specs(family)
+    numbers = [arch.number for arch in all_archs()]
+    return (
+        ["compute_{0}:sm_{0}".format(number) for number in numbers] +
+        ["compute_{0}:compute_{0}".format(number) for number in numbers]
+    )
+
+def _setting_name(name, family, spec):
+    return "{}_{}_{}".format(name, family, spec.replace(":", "_"))
+
+def family_arch_settings(name = _SETTINGS_NAME):
+    """Declares the conditions that flag_specs() selects on.
+
+    Args:
+      name: prefix of their names.
+    """
+    for family in [family["name"] for family in FAMILIES] + [ANY_FAMILY]:
+        for spec in _all_specs(family):
+            setting = _setting_name(name, family, spec)
+            _spec_probe(
+                name = setting + "_probe",
+                family = family,
+                spec = spec,
+            )
+            native.config_setting(
+                name = setting,
+                flag_values = {":{}_probe".format(setting): "yes"},
+                visibility = ["//visibility:public"],
+            )
+
+def flag_specs(family, supported_numbers):
+    """Returns what a family is compiled for when the flag `//:cuda_archs` decides.
+
+    Args:
+      family: a name out of FAMILIES, or ANY_FAMILY.
+      supported_numbers: the architecture numbers that the CUDA rules accept.
+
+    Returns:
+      A configurable list of arch specs, for the attribute `archs` of cuda_library.
+    """
+    specs = []
+    for spec in _all_specs(family):
+        if spec.split(":")[0][len("compute_"):] in supported_numbers:
+            condition = Label("{}:{}".format(_PACKAGE, _setting_name(_SETTINGS_NAME, family, spec)))
+            specs = specs + select({condition: [spec], "//conditions:default": []})
+    return specs
+
+def given_specs(family, archs, supported_numbers):
+    """Returns what a family is compiled for when the target itself names its architectures.
+
+    Args:
+      family: a name out of FAMILIES, or ANY_FAMILY.
+      archs: the list that parse_cuda_archs() returns.
+      supported_numbers: the architecture numbers that the CUDA rules accept.
+
+    Returns:
+      A configurable list of arch specs, for the attribute `archs` of cuda_library.
+    """
+    modes = {}
+    for mode in ["covering", "exact"]:
+        modes[mode] = [
+            spec
+            for spec in specs_for(family, archs, mode == "exact")
+            if spec.split(":")[0][len("compute_"):] in supported_numbers
+        ]
+    return select({
+        Label(_PACKAGE + ":sass_exact"): modes["exact"],
+        "//conditions:default": modes["covering"],
+    })
