@@ -72,10 +72,11 @@ static Status check_groups(const MoeGemmArgs& args) {
 }
 
 // Upper bound of *num_tokens_past_padded: every expert that has a token may leave all but one place
-// of its last block empty.
+// of its last block empty. Under expert parallelism there are more experts than num_experts.
 static std::int64_t max_padded_ids(const MoeGemmArgs& args) {
   const std::int64_t ids = static_cast<std::int64_t>(args.m) * args.top_k;
-  const std::int64_t experts = std::min<std::int64_t>(ids, args.num_experts);
+  const std::int64_t experts =
+      args.expert_parallel ? ids : std::min<std::int64_t>(ids, args.num_experts);
   return ids + experts * (args.block_size - 1);
 }
 
