@@ -1,0 +1,149 @@
+"""Quantisation schemes: the checks accept what has kernels, and name what has not."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from marlin_gen.errors import GeneratorError
+from marlin_gen.kernels import enumerate_kernels
+from marlin_gen.schemes import parse_scheme, table_schemes
+from marlin_gen.tables import load_tables
+
+TABLES = load_tables()
+VALID: dict[str, Any] = {
+    "name": "my_int4",
+    "a_type": ["kFloat16"],
+    "b_type": "kU4",
+    "c_type": ["kFloat16"],
+    "s_type": "",
+    "tiles": [[128, 128, 256, [1, 2]]],
+    "group_blocks": [4],
+}
+
+
+def test_shared_cases(testdata, tables):
+    cases = testdata("scheme_errors.json")["cases"]
+    taken = [row["name"] for row in tables.schemes]
+    for case in cases:
+        message = ""
+        try:
+            parse_scheme(case["scheme"], tables, taken)
+        except GeneratorError as error:
+            message = str(error)
+        assert message == case["error"], case["scheme"]
+    assert {bool(case["error"]) for case in cases} == {True, False}
+
+
+def test_every_scheme_of_the_table_passes_the_checks(tables):
+    assert list(table_schemes(tables)) == [row["name"] for row in tables.schemes]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("a_type", "kFloat16", 'a_type = "kFloat16" is not allowed; allowed: a list of strings'),
+        ("b_type", ["kU4"], "b_type = ['kU4'] is not allowed; allowed: a string"),
+        ("c_type", [1], "c_type = [1] is not allowed; allowed: a list of strings"),
+        ("s_type", None, "s_type = None is not allowed; allowed: a string"),
+        ("tiles", [[128, 128, 256]], "tiles = [[128, 128, 256]] is not allowed; allowed: the name"),
+        ("tiles", [[128, 128, "256", [1]]], "is not allowed; allowed: the name of a tile set or"),
+        ("group_blocks", [True], "group_blocks = [True] is not allowed; allowed: a list of int"),
+        ("group_blocks", 4, "group_blocks = 4 is not allowed; allowed: a list of integers"),
+    ],
+)
+def test_a_field_of_another_kind_is_refused(field, value, message, tables):
+    with pytest.raises(GeneratorError) as error:
+        parse_scheme({**VALID, field: value}, tables)
+    assert str(error.value).startswith('quant scheme "my_int4": ')
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("raw", [{**VALID, "extra": 1}, {"name": "x"}, {}, [], "gptq_int4", None])
+def test_missing_and_unknown_fields_are_refused(raw, tables):
+    with pytest.raises(GeneratorError, match=r"is not allowed.*; allowed: "):
+        parse_scheme(raw, tables)
+
+
+def subsets(values):
+    return st.lists(st.sampled_from(list(values)), unique=True, max_size=3)
+
+
+ALL_TYPES = ["", "kU5", *TABLES.scalar_types]
+TILES = st.tuples(
+    st.sampled_from([*TABLES.limits.thread_configs, (1, 2, 3)]),
+    subsets([*TABLES.limits.thread_m_blocks, 5]),
+)
+SCHEMES = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["mine", "Mine"]),
+        "a_type": subsets(ALL_TYPES),
+        "b_type": st.sampled_from(ALL_TYPES),
+        "c_type": subsets(ALL_TYPES),
+        "s_type": st.sampled_from(ALL_TYPES),
+        "tiles": st.lists(TILES.map(lambda t: [*t[0], t[1]]), max_size=2) | st.just("a8"),
+        "group_blocks": subsets([*TABLES.limits.group_blocks, 3]),
+    }
+)
+# Mostly allowed values, so that combinations are reached.
+PLAUSIBLE = st.fixed_dictionaries(
+    {
+        "name": st.just("mine"),
+        "a_type": subsets(TABLES.types_for("a")),
+        "b_type": st.sampled_from(TABLES.types_for("b")),
+        "c_type": subsets(TABLES.types_for("c")),
+        "s_type": st.sampled_from(["", *TABLES.types_for("s")]),
+        "tiles": st.sampled_from(["a8", "a16"]),
+        "group_blocks": subsets(TABLES.limits.group_blocks),
+    }
+)
+
+
+@given(SCHEMES | PLAUSIBLE)
+def test_a_scheme_is_refused_or_all_its_kernels_are_allowed(raw):
+    try:
+        scheme = parse_scheme(raw, TABLES)
+    except GeneratorError as error:
+        assert str(error).startswith(f'quant scheme "{raw["name"]}": ')
+        assert "; allowed: " in str(error)
+        return
+    kernels = enumerate_kernels(TABLES.families, [scheme], TABLES)
+    assert kernels
+    for kernel in kernels:
+        a_type, b_type, c_type, s_type = kernel.types
+        assert a_type.bits == 8 or a_type == c_type
+        assert not (kernel.m_block_size_8 and a_type.bits == 8)
+        assert any(
+            row.b_type == b_type.name
+            and a_type.name in row.a_types
+            and (row.s_type or c_type.name) == s_type.name
+            and kernel.group_blocks in row.group_blocks
+            for row in TABLES.combinations
+        )
+
+
+def test_every_allowed_combination_has_a_scheme(tables):
+    for row in tables.combinations:
+        for a_type in row.a_types:
+            c_type = a_type if tables.scalar_types[a_type].bits == 16 else "kBFloat16"
+            raw = {
+                **VALID,
+                "a_type": [a_type],
+                "b_type": row.b_type,
+                "c_type": [c_type],
+                "s_type": row.s_type,
+                "group_blocks": list(row.group_blocks),
+            }
+            assert parse_scheme(raw, tables).group_blocks == row.group_blocks
+
+
+def test_kernels_that_two_schemes_share_appear_once(tables):
+    table = table_schemes(tables)["awq_int4"]
+    mine = parse_scheme(VALID, tables)
+    kernels = enumerate_kernels(tables.families, [table, mine], tables)
+    shared = [kernel for kernel in kernels if kernel.schemes == ("awq_int4", "my_int4")]
+    own = [kernel for kernel in kernels if kernel.schemes == ("my_int4",)]
+    # (128, 128, 256) has m 1 in the table's scheme, m 2 in this one only; families sm75 and sm80.
+    assert [kernel.thread_m_blocks for kernel in shared] == [1, 1]
+    assert [kernel.thread_m_blocks for kernel in own] == [2, 2]
+    assert len({(k.types, *k.shape.values()) for k in kernels}) == len(kernels)
