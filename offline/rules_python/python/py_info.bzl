@@ -1,0 +1,6 @@
+"""The provider PyInfo."""
+
+# buildifier: disable=unused-variable
+_PyInfo = PyInfo
+
+PyInfo = _PyInfo
