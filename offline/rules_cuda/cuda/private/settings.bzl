@@ -7,8 +7,8 @@ from the lowest one among its codes.
 
 load("@bazel_skylib//rules:common_settings.bzl", "BuildSettingInfo")
 
-# The architectures that rules_cuda 0.3.0 knows.
-_KNOWN = [
+# The architectures that rules_cuda 0.3.0 knows: the numbers that codes may have.
+cuda_archs = [
     "30",
     "32",
     "35",
@@ -52,7 +52,7 @@ CudaArchsInfo = provider(
 
 def _parse_code(text):
     kind, _, number = text.strip().partition("_")
-    if kind not in ("sm", "compute", "lto") or number not in _KNOWN:
+    if kind not in ("sm", "compute", "lto") or number not in cuda_archs:
         fail("{} is not a supported cuda arch".format(text))
     return (kind, number)
 
