@@ -7,7 +7,7 @@ two requests that need the same families share one action and its cached result.
 
 load("@bazel_skylib//rules:common_settings.bzl", "BuildSettingInfo")
 load("@rules_cuda//cuda:defs.bzl", "cuda_archs")
-load(":archs.bzl", "families_needed", "parse_cuda_archs", "unsupported_specs")
+load(":archs.bzl", "all_archs", "families_needed", "parse_cuda_archs", "unsupported_specs")
 load(":families.bzl", "FAMILIES")
 load(":providers.bzl", "CudaArchsSettingInfo", "MarlinGeneratedInfo")
 load(":quant_scheme.bzl", "select_schemes")
@@ -80,9 +80,10 @@ def _compiled_specs(ctx, archs, families):
     for family_specs in compiled:
         unsupported.update({number: None for number in unsupported_specs(family_specs, cuda_archs)})
     if unsupported:
-        fail("\ncuda_archs: this version of rules_cuda cannot compile for sm_{}; it knows {}; ask for other architectures or use a newer rules_cuda".format(
+        supported = [arch.name for arch in all_archs() if arch.number in cuda_archs]
+        fail("\ncuda_archs: this version of rules_cuda cannot compile for sm_{}; it can for {}; ask for these, or use a newer rules_cuda".format(
             ", sm_".join(unsupported),
-            ", ".join(cuda_archs),
+            ", ".join(supported),
         ))
     return specs
 

@@ -92,7 +92,10 @@ def _linking_context(ctx, libraries):
 
 def _marlin_kernels_library_impl(ctx):
     generated = ctx.attr.generated[MarlinGeneratedInfo]
-    libraries = [library for target in ctx.attr.compiled for library in _pic_libraries(ctx, target)]
+
+    # A family that no architecture asked for uses has an empty archive.
+    compiled = [target for target in ctx.attr.compiled if target[OutputGroupInfo].pic_objects]
+    libraries = [library for target in compiled for library in _pic_libraries(ctx, target)]
     cc_info = cc_common.merge_cc_infos(
         direct_cc_infos = [CcInfo(
             compilation_context = cc_common.create_compilation_context(headers = depset(ctx.files.hdrs)),
@@ -119,7 +122,7 @@ def _marlin_kernels_library_impl(ctx):
             manifest = depset([generated.manifest]),
             objects = depset(transitive = [
                 target[OutputGroupInfo].pic_objects
-                for target in ctx.attr.compiled
+                for target in compiled
             ]),
             selector = depset([generated.selector]),
         ),
