@@ -16,6 +16,7 @@ ever touched.
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -229,4 +230,6 @@ def _show_kernels(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    # `gen.py ... --list | head` ends quietly.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())

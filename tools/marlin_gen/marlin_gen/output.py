@@ -94,5 +94,5 @@ def remove_files(directory: Path, keep: Collection[str] = ()) -> list[Path]:
         path for path in sorted(directory.iterdir()) if path.name not in keep and is_ours(path)
     ]
     for path in stale:
-        path.unlink()
+        path.unlink(missing_ok=True)
     return stale
