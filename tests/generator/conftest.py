@@ -1,5 +1,6 @@
 """Settings and fixtures of the generator's tests."""
 
+import ast
 import json
 import os
 import subprocess
@@ -20,9 +21,17 @@ settings.load_profile("reproducible")
 
 @pytest.fixture(scope="session")
 def testdata() -> Callable[[str], Any]:
-    """Reads a JSON file of tests/testdata."""
+    """Reads a file of tests/testdata: JSON, or a .bzl file that holds one literal."""
     directory = Path(__file__).parents[1] / "testdata"
-    return lambda name: json.loads((directory / name).read_text(encoding="utf-8"))
+
+    def read(name: str) -> Any:
+        text = (directory / name).read_text(encoding="utf-8")
+        if name.endswith(".json"):
+            return json.loads(text)
+        (assignment,) = (node for node in ast.parse(text).body if isinstance(node, ast.Assign))
+        return ast.literal_eval(assignment.value)
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ VALID: dict[str, Any] = {
 
 
 def test_shared_cases(testdata, tables):
-    cases = testdata("scheme_errors.json")["cases"]
+    cases = testdata("scheme_errors.bzl")
     taken = [row["name"] for row in tables.schemes]
     for case in cases:
         message = ""

@@ -1,6 +1,6 @@
 """CUDA architectures: parses what the user asks for and finds the kernel families that serve it.
 
-tests/testdata/arch_strings.json holds what this parser and the one of private/archs.bzl agree on.
+tests/testdata/arch_strings.bzl holds what this parser and the one of private/archs.bzl agree on.
 """
 
 from marlin_gen.errors import GeneratorError

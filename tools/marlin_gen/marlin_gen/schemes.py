@@ -1,6 +1,6 @@
 """Quantisation schemes: the parsed form, and the checks that table and custom schemes go through.
 
-tests/testdata/scheme_errors.json holds the messages that these checks and the ones of
+tests/testdata/scheme_errors.bzl holds the messages that these checks and the ones of
 private/quant_scheme.bzl agree on.
 """
 
