@@ -58,11 +58,15 @@ def kernels_of(spec: Spec, tables: Tables) -> list[Instantiation]:
 
 
 def manifest(spec: Spec, kernels: Sequence[Instantiation]) -> str:
-    """The manifest: one JSON object, with one line for each instantiation."""
+    """The manifest: one JSON object, with one line for each instantiation.
+
+    Families and schemes that have no kernels are not in it, whether the spec names them or not.
+    """
+    used = {name for kernel in kernels for name in kernel.schemes}
     head = {
         "format_version": MANIFEST_VERSION,
-        "families": [family.name for family in spec.families],
-        "schemes": [scheme.name for scheme in spec.schemes],
+        "families": [*dict.fromkeys(kernel.family.name for kernel in kernels)],
+        "schemes": [scheme.name for scheme in spec.schemes if scheme.name in used],
         "selector": spec.selector,
         "type_namespace": spec.type_namespace,
         "kernel_namespace": spec.kernel_namespace,

@@ -1,0 +1,17 @@
+"""The build action and the command line write the same bytes.
+
+Reads what the rule's action has generated, so it runs under Bazel only.
+"""
+
+from pathlib import Path
+
+import gen
+import pytest
+
+
+@pytest.mark.parametrize("selector", ["switch", "chain"])
+def test_command_line_and_build_action_give_the_same_bytes(selector, tmp_path):
+    generated = Path(__file__).parent / f"generated_{selector}"
+    by_action = {path.name: path.read_bytes() for path in generated.iterdir()}
+    report = gen.generate_new_kernels("sm_89, 8.0", tmp_path, selector=selector)
+    assert {path.name: path.read_bytes() for path in report.files} == by_action
