@@ -87,13 +87,11 @@ class MoeGemmLibrary:
         forced = None if config is None else ctypes.byref(config)
         return self._call("gemm", ctypes.byref(args), forced)
 
-    def workspace_size(self, args: Any) -> int:
-        """Returns the bytes of scratch memory; raises MoeGemmError if the arguments are refused."""
+    def workspace_size(self, args: Any) -> tuple[Status, int]:
+        """Returns the status and the bytes of scratch memory that gemm() needs."""
         size = ctypes.c_int64()
         status = self._call("workspace_size", ctypes.byref(args), ctypes.byref(size))
-        if not status.ok:
-            raise MoeGemmError(f"workspace_size: {status.name}: {status.message}")
-        return size.value
+        return status, size.value
 
     def choose_config(self, args: Any) -> tuple[Status, Any]:
         """Returns the status and the configuration that gemm() takes for the arguments."""
@@ -114,9 +112,7 @@ class MoeGemmLibrary:
             raise MoeGemmError(f"{function}: {status.name}: {status.message}")
         return microseconds.value
 
-    def time(
-        self, sets: list[Any], config: Any, launches: int, repeats: int, graph: bool
-    ) -> float:
+    def time(self, sets: list[Any], config: Any, launches: int, repeats: int, graph: bool) -> float:
         """Returns the median device microseconds of one launch.
 
         `repeats` batches of `launches` go round the argument sets, each batch between two CUDA

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "csrc/marlin_moe/moe_gemm.h"
+#include "marlin_moe/moe_gemm.h"
 
 namespace moe = marlin_moe;
 

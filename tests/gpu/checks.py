@@ -1,0 +1,151 @@
+"""Runs planned cases on the device and compares every output with the float64 reference."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from cases import Case, valid_shape
+from moe_gemm_lib import MoeGemmLibrary, Status
+from operands import ROUNDING, Problem, Weights
+
+# Limits of mean|C - ref| / mean|ref|.
+MEAN_LIMIT = {"kFloat16": 1e-3, "kBFloat16": 4e-3}
+# Limit of one element's error, in half units in the last place of its row's root mean square. The
+# largest of a row's elements are about five times that, and rounded up to three times.
+ELEMENT_LIMIT = 16.0
+
+
+@dataclass
+class Result:
+    """What became of a case: pass, fail, or refused (where the contract allows a refusal)."""
+
+    name: str
+    kind: str
+    status: str = "pass"
+    detail: str = ""
+    scheme: str = ""
+    a_type: str = ""
+    group_size: int | None = None
+    mean_error: float | None = None
+    element_error: float | None = None
+    kernel: dict[str, Any] | None = None
+    problems: list[str] = field(default_factory=list, repr=False)
+
+    def complain(self, problem: str) -> None:
+        self.problems.append(problem)
+        self.status = "fail"
+        self.detail = "; ".join(self.problems)
+
+
+def synchronise(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def launch(library: MoeGemmLibrary, problem: Problem, config: Any, device: str) -> Status:
+    """Poisons C, launches and waits."""
+    problem.poison()
+    status = library.gemm(problem.args, config)
+    synchronise(device)
+    return status
+
+
+def compare(
+    problem: Problem, bits: torch.Tensor, result: Result, ids: np.ndarray | None = None
+) -> None:
+    """Checks output bits against the reference: untouched rows, then both error measures.
+
+    `bits` are the rows of `ids`, or all rows if that is None.
+    """
+    local = problem.local_expert_of_id if ids is None else problem.local_expert_of_id[ids]
+    mine = torch.from_numpy(local >= 0).to(bits.device)
+    if not bool(problem.untouched(bits[~mine]).all()):
+        result.complain("rows of other devices' experts were written")
+    if not bool(mine.any()):
+        return
+    values = problem.values(bits[mine])
+    exact = problem.reference(ids)[mine]
+    broken = ~torch.isfinite(values)
+    if bool(broken.any()):
+        rows = int(broken.any(dim=1).sum())
+        result.complain(f"{int(broken.sum())} elements of {rows}/{len(values)} rows not finite")
+    error = (values - exact).abs()
+    key = problem.case.weights
+    result.mean_error = float(error.mean() / exact.abs().mean())
+    row_size = exact.square().mean(dim=1, keepdim=True).sqrt()
+    relative = error / (row_size * ROUNDING[key.a_type])
+    result.element_error = float(relative.max())
+    if not result.mean_error <= MEAN_LIMIT[key.a_type]:
+        result.complain(f"mean error {result.mean_error:.2e} > {MEAN_LIMIT[key.a_type]:.0e}")
+    if not result.element_error <= ELEMENT_LIMIT:
+        bad = ~(relative <= ELEMENT_LIMIT)
+        result.complain(f"element error {result.element_error:.1f} {describe_bad(bad, mine)}")
+
+
+def describe_bad(bad: torch.Tensor, mine: torch.Tensor) -> str:
+    """Says where wrong elements lie: how many, in which rows and columns."""
+    ids = torch.nonzero(mine).flatten()[bad.any(dim=1)].tolist()
+    columns = torch.nonzero(bad.any(dim=0)).flatten().tolist()
+    return (
+        f"({int(bad.sum())}/{bad.numel()} elements; {len(ids)} rows {_shortened(ids)}; "
+        f"{len(columns)} columns {_shortened(columns)})"
+    )
+
+
+def _shortened(numbers: list[int]) -> str:
+    head = ",".join(map(str, numbers[:6]))
+    return head if len(numbers) <= 6 else f"{head},...,{numbers[-1]}"
+
+
+def _may_be_refused(case: Case, status: Status) -> bool:
+    """Whether the contract allows the refusal: no kernel's tile divides N, and n is named."""
+    if case.tile is not None or status.name not in ("invalid_argument", "no_kernel"):
+        return False
+    untiled = case.weights.n % 128 != 0 or not valid_shape(case.weights.n, case.weights.k)
+    return untiled and re.search(r"\bn\b", status.message) is not None
+
+
+def _launch_forced(
+    library: MoeGemmLibrary, problem: Problem, config: Any, device: str
+) -> tuple[Status, Any]:
+    """Launches; asks for as many blocks as fit where the number forced is refused as too large."""
+    status = launch(library, problem, config, device)
+    if config is not None and not status.ok and "blocks_per_sm" in status.message:
+        config.blocks_per_sm = 0
+        status = launch(library, problem, config, device)
+    return status, config
+
+
+def run_case(library: MoeGemmLibrary, case: Case, weights: Weights, device: str) -> Result:
+    """Launches a case twice and checks everything that the contract says about its output."""
+    key = case.weights
+    result = Result(case.name, case.kind, "pass", "", key.scheme, key.a_type, key.group_size)
+    problem = Problem(library, case, weights, device)
+    status, config = _launch_forced(library, problem, problem.forced_config(), device)
+    bits = problem.output_bits()
+    if not status.ok:
+        result.status, result.detail = "refused", f"{status.name}: {status.message}"
+        if not _may_be_refused(case, status):
+            result.complain(result.detail)
+        if not bool(problem.untouched(bits).all()):
+            result.complain("C was written by a refused call")
+        return result
+    chosen = config if config is not None else library.choose_config(problem.args)[1]
+    result.kernel = asdict(problem.kernel(chosen))
+    launch(library, problem, config, device)
+    if not torch.equal(bits, problem.output_bits()):
+        differing = int((bits != problem.output_bits()).sum())
+        result.complain(f"second run on the same workspace differs in {differing} elements")
+    compare(problem, bits, result)
+    check_guards(problem, result)
+    return result
+
+
+def check_guards(problem: Problem, result: Result) -> None:
+    for name, buffer in (("C", problem.c), ("the workspace", problem.workspace)):
+        if not buffer.intact():
+            result.complain(f"bytes beside {name} were changed")

@@ -1,0 +1,177 @@
+"""Quantisation and the memory layouts of the MoE GEMM's operands, for 4-bit weights.
+
+Every function takes NumPy arrays or PyTorch tensors (on any device) and returns the same kind; the
+layouts are reshapes and transposes, so that large weights are packed at memory speed.
+
+E experts, K rows (the reduction), N columns, G scale rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+GROUP_CHANNEL = -1
+GROUP_ACT_ORDER = 0
+
+# Position p of a packed word's eight nibbles holds element NIBBLE_ORDER[p].
+NIBBLE_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+
+
+def _transpose(array: Any, axes: tuple[int, ...]) -> Any:
+    if isinstance(array, np.ndarray):
+        return np.ascontiguousarray(array.transpose(axes))
+    return array.permute(axes).contiguous()
+
+
+def _as_int32(array: Any) -> Any:
+    """Reinterprets groups of four bytes as little-endian words."""
+    if isinstance(array, np.ndarray):
+        return array.view(np.int32)
+    import torch
+
+    return array.view(torch.int32)
+
+
+def _words_from_nibbles(nibbles: Any) -> Any:
+    """Packs [..., 8 * w] values below 16, lowest nibble first, into int32 [..., w]."""
+    return _as_int32(nibbles[..., 0::2] | (nibbles[..., 1::2] << 4))
+
+
+def pack_weights(q: Any) -> Any:
+    """Packs 4-bit weights, uint8 [E, K, N], into int32 [E, K / 16, 2 * N].
+
+    A tile of 16 rows and 64 columns is 128 consecutive words: four 16x16 tiles j for each of the 32
+    lanes of a warp, word (lane, j) at lane * 4 + j. Lane i holds the column i / 4 (from element 4
+    on: that column + 8) and the rows 2 * (i % 4) + {0, 1, 8, 9}.
+    """
+    experts, rows, columns = q.shape
+    if rows % 16 or columns % 64:
+        raise ValueError(f"K = {rows}, N = {columns}: K must be a multiple of 16, N of 64")
+    # row = 8 * high + 2 * pair + odd; column = 16 * j + 8 * half + lane_column.
+    # Axes: 0 expert, 1 k tile, 2 high, 3 pair, 4 odd, 5 n tile, 6 j, 7 half, 8 lane_column.
+    split = q.reshape(experts, rows // 16, 2, 4, 2, columns // 64, 4, 2, 8)
+    # Element half * 4 + high * 2 + odd lies at nibble odd * 4 + half * 2 + high.
+    ordered = _transpose(split, (0, 1, 5, 8, 3, 6, 4, 7, 2))
+    nibbles = ordered.reshape(experts, rows // 16, columns * 16)
+    return _words_from_nibbles(nibbles)
+
+
+def permute_grouped(values: Any) -> Any:
+    """Reorders [..., N] as grouped scales are stored.
+
+    Within 64 columns, position 8 * i + j holds column i + 8 * j.
+    """
+    *lead, columns = values.shape
+    split = values.reshape(-1, columns // 64, 8, 8)
+    return _transpose(split, (0, 1, 3, 2)).reshape(*lead, columns)
+
+
+def permute_channel(values: Any) -> Any:
+    """Reorders [..., N] as per-channel scales and the bias are stored.
+
+    Within 32 columns, position 8 * i + t holds column 2 * i + [0, 1, 8, 9, 16, 17, 24, 25][t].
+    """
+    *lead, columns = values.shape
+    split = values.reshape(-1, columns // 32, 4, 4, 2)
+    return _transpose(split, (0, 1, 3, 2, 4)).reshape(*lead, columns)
+
+
+def permute_scales(scales: Any, group_size: int) -> Any:
+    """Reorders scales [E, G, N] as the kernels read them for a group size."""
+    return permute_channel(scales) if group_size == GROUP_CHANNEL else permute_grouped(scales)
+
+
+def pack_zero_points(zero_points: Any) -> Any:
+    """Packs 4-bit zero points, uint8 [E, G, N], into int32 [E, G, N / 8].
+
+    They have the order of grouped scales, also with one scale per channel; then position p of eight
+    holds element NIBBLE_ORDER[p].
+    """
+    experts, groups, columns = zero_points.shape
+    eights = permute_grouped(zero_points).reshape(experts, groups, columns // 8, 8)
+    return _words_from_nibbles(eights[..., list(NIBBLE_ORDER)].reshape(experts, groups, columns))
+
+
+def sort_rows_by_group(g_idx: Any) -> tuple[Any, Any]:
+    """Returns (perm, sorted g_idx), both [E, K] int32, of act-order's g_idx [E, K].
+
+    Row r of the packed weights is row perm[r] of the original ones. Rows of one group keep their
+    order.
+    """
+    if isinstance(g_idx, np.ndarray):
+        perm = np.argsort(g_idx, axis=1, kind="stable").astype(np.int32)
+        return perm, np.take_along_axis(g_idx, perm.astype(np.int64), axis=1).astype(np.int32)
+    import torch
+
+    ordered, perm = torch.sort(g_idx, dim=1, stable=True)
+    return perm.to(torch.int32), ordered.to(torch.int32)
+
+
+def take_rows(q: Any, perm: Any) -> Any:
+    """Returns q [E, K, N] with the rows of each expert in the order of perm [E, K]."""
+    if isinstance(q, np.ndarray):
+        return q[np.arange(q.shape[0])[:, None], perm]
+    import torch
+
+    return torch.stack([rows.index_select(0, order) for rows, order in zip(q, perm, strict=True)])
+
+
+def group_of_rows(rows: int, group_size: int) -> np.ndarray:
+    """Returns the group of each of K rows, [K], for a group size other than act-order's."""
+    if group_size == GROUP_CHANNEL:
+        return np.zeros(rows, dtype=np.int64)
+    return np.arange(rows) // group_size
+
+
+def dequantise(q: Any, scales: Any, zero_points: Any, row_groups: Any) -> Any:
+    """Returns the float64 weights of one expert, [K, N].
+
+    Args:
+      q: uint8 [K, N].
+      scales: [G, N], as stored.
+      zero_points: uint8 [G, N], or None for GPTQ's constant 8.
+      row_groups: [K], the row of scales for each row of q.
+    """
+    # (q - zero) * scale needs at most 5 + 11 bits, so float64 holds it, and float32 would, exactly.
+    zeros = 8.0 if zero_points is None else _float64(zero_points)[row_groups]
+    return (_float64(q) - zeros) * _float64(scales)[row_groups]
+
+
+def _float64(array: Any) -> Any:
+    return array.astype(np.float64) if isinstance(array, np.ndarray) else array.double()
+
+
+def quantise_symmetric(
+    weights: np.ndarray, row_groups: np.ndarray, scale_type: type = np.float16
+) -> tuple[np.ndarray, np.ndarray]:
+    """Quantises one expert's weights [K, N] to 4 bits around 8, as GPTQ stores them.
+
+    Returns (q uint8 [K, N], scales [G, N]); the scale of a group is its largest magnitude / 7.
+    """
+    groups = int(row_groups.max()) + 1
+    largest = np.zeros((groups, weights.shape[1]))
+    np.maximum.at(largest, row_groups, np.abs(weights))
+    scales = np.maximum(largest / 7, 1e-4).astype(scale_type)
+    q = np.rint(weights / scales.astype(np.float64)[row_groups]) + 8
+    return np.clip(q, 0, 15).astype(np.uint8), scales
+
+
+def quantise_asymmetric(
+    weights: np.ndarray, row_groups: np.ndarray, scale_type: type = np.float16
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Quantises one expert's weights [K, N] to 4 bits with zero points, as AWQ stores them.
+
+    Returns (q uint8 [K, N], scales [G, N], zero points uint8 [G, N]).
+    """
+    groups = int(row_groups.max()) + 1
+    low = np.zeros((groups, weights.shape[1]))
+    high = np.zeros((groups, weights.shape[1]))
+    np.minimum.at(low, row_groups, weights)
+    np.maximum.at(high, row_groups, weights)
+    scales = np.maximum((high - low) / 15, 1e-4).astype(scale_type)
+    exact = scales.astype(np.float64)
+    zero_points = np.clip(np.rint(-low / exact), 0, 15).astype(np.uint8)
+    q = np.rint(weights / exact[row_groups]) + zero_points[row_groups]
+    return np.clip(q, 0, 15).astype(np.uint8), scales, zero_points

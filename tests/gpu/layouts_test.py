@@ -1,0 +1,214 @@
+"""Tests of the layouts against scalar loops that follow what a lane of the kernel reads."""
+
+from __future__ import annotations
+
+import sys
+
+import layouts
+import moe_reference
+import numpy as np
+import pytest
+
+SHAPES = [(1, 16, 64), (2, 64, 128), (3, 128, 192)]
+
+
+def unpack_like_a_warp(words: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Recovers [K, N] from one expert's packed weights, lane by lane, as the fragments need it.
+
+    A lane reads 16 bytes of each 16x64 tile. The two nibbles of word j that the mask 0x000f000f
+    leaves after a shift are the lane's values for two neighbouring rows: shift 0 column c and rows
+    r, r + 1; 4 the rows + 8; 8 the column + 8; 12 both.
+    """
+    out = np.full((rows, columns), -1, dtype=np.int64)
+    flat = words.reshape(rows // 16, -1).astype(np.int64) & 0xFFFFFFFF
+    for k_tile in range(rows // 16):
+        for n_tile in range(columns // 64):
+            for lane in range(32):
+                for j in range(4):
+                    word = int(flat[k_tile, n_tile * 128 + lane * 4 + j])
+                    row = k_tile * 16 + 2 * (lane % 4)
+                    column = n_tile * 64 + j * 16 + lane // 4
+                    for shift, (down, right) in enumerate([(0, 0), (8, 0), (0, 8), (8, 8)]):
+                        pair = (word >> (4 * shift)) & 0x000F000F
+                        out[row + down, column + right] = pair & 0xFFFF
+                        out[row + down + 1, column + right] = pair >> 16
+    return out
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_packed_weights_are_what_the_lanes_read(shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(1)
+    q = rng.integers(0, 16, size=shape, dtype=np.uint8)
+    packed = layouts.pack_weights(q)
+    assert packed.dtype == np.int32
+    assert packed.shape == (shape[0], shape[1] // 16, 2 * shape[2])
+    for expert in range(shape[0]):
+        np.testing.assert_array_equal(
+            unpack_like_a_warp(packed[expert], shape[1], shape[2]), q[expert]
+        )
+
+
+def test_a_single_weight_lands_in_the_documented_word_and_nibble() -> None:
+    q = np.zeros((1, 32, 128), dtype=np.uint8)
+    # Tile (1, 1); row 13 = 2 * 2 + 9: lane % 4 = 2; column 64 + 38 = tile 2, half 0, lane / 4 = 6.
+    q[0, 16 + 13, 64 + 38] = 15
+    packed = layouts.pack_weights(q).view(np.uint32)
+    expected = np.zeros((1, 2, 256), dtype=np.uint32)
+    # Element 3 (row + 9 of the first column) is at nibble 5 of NIBBLE_ORDER.
+    expected[0, 1, 128 + (6 * 4 + 2) * 4 + 2] = 15 << (4 * layouts.NIBBLE_ORDER.index(3))
+    np.testing.assert_array_equal(packed, expected)
+
+
+def test_weights_that_do_not_fill_tiles_are_refused() -> None:
+    with pytest.raises(ValueError, match="K = 24, N = 64"):
+        layouts.pack_weights(np.zeros((1, 24, 64), dtype=np.uint8))
+
+
+def test_grouped_scales_are_transposed_within_64_columns() -> None:
+    values = np.arange(2 * 3 * 128).reshape(2, 3, 128)
+    out = layouts.permute_grouped(values)
+    for block in range(2):
+        for i in range(8):
+            for j in range(8):
+                position, column = block * 64 + 8 * i + j, block * 64 + i + 8 * j
+                np.testing.assert_array_equal(out[..., position], values[..., column])
+
+
+def test_channel_scales_are_reordered_within_32_columns() -> None:
+    values = np.arange(2 * 1 * 64).reshape(2, 1, 64)
+    out = layouts.permute_channel(values)
+    for block in range(2):
+        for i in range(4):
+            for t, offset in enumerate([0, 1, 8, 9, 16, 17, 24, 25]):
+                position, column = block * 32 + 8 * i + t, block * 32 + 2 * i + offset
+                np.testing.assert_array_equal(out[..., position], values[..., column])
+
+
+def test_scales_take_the_order_of_their_group_size() -> None:
+    values = np.arange(64).reshape(1, 1, 64)
+    np.testing.assert_array_equal(
+        layouts.permute_scales(values, -1), layouts.permute_channel(values)
+    )
+    for group_size in (0, 32, 128):
+        np.testing.assert_array_equal(
+            layouts.permute_scales(values, group_size), layouts.permute_grouped(values)
+        )
+
+
+def test_zero_points_are_interleaved_within_eight_after_the_permutation() -> None:
+    rng = np.random.default_rng(2)
+    zero_points = rng.integers(0, 16, size=(2, 3, 128), dtype=np.uint8)
+    packed = layouts.pack_zero_points(zero_points)
+    assert packed.shape == (2, 3, 16)
+    words = packed.astype(np.int64) & 0xFFFFFFFF
+    recovered = np.full(zero_points.shape, 255, dtype=np.int64)
+    for word in range(16):
+        block, i = divmod(word, 8)
+        for nibble, element in enumerate([0, 2, 4, 6, 1, 3, 5, 7]):
+            column = block * 64 + i + 8 * element
+            recovered[..., column] = (words[..., word] >> (4 * nibble)) & 15
+    np.testing.assert_array_equal(recovered, zero_points)
+
+
+def test_act_order_sorts_rows_and_keeps_the_order_within_a_group() -> None:
+    g_idx = np.array([[1, 0, 1, 0], [0, 2, 1, 0]], dtype=np.int32)
+    perm, ordered = layouts.sort_rows_by_group(g_idx)
+    np.testing.assert_array_equal(perm, [[1, 3, 0, 2], [0, 3, 2, 1]])
+    np.testing.assert_array_equal(ordered, [[0, 0, 1, 1], [0, 0, 1, 2]])
+    q = np.arange(8, dtype=np.uint8).reshape(2, 4, 1)
+    np.testing.assert_array_equal(layouts.take_rows(q, perm)[..., 0], [[1, 3, 0, 2], [4, 7, 6, 5]])
+
+
+def test_act_order_product_is_unchanged_by_sorting() -> None:
+    rng = np.random.default_rng(3)
+    q = rng.integers(0, 16, size=(1, 64, 64), dtype=np.uint8)
+    g_idx = rng.permutation(np.arange(64) // 32)[None].astype(np.int32)
+    scales = rng.random((2, 64)).astype(np.float16)
+    perm, ordered = layouts.sort_rows_by_group(g_idx)
+    a = rng.standard_normal((4, 64))
+    plain = a @ layouts.dequantise(q[0], scales, None, g_idx[0])
+    rows = layouts.take_rows(q, perm)[0]
+    gathered = a[:, perm[0]] @ layouts.dequantise(rows, scales, None, ordered[0])
+    np.testing.assert_allclose(gathered, plain, rtol=1e-12)
+
+
+@pytest.mark.parametrize("group_size", [-1, 32, 64, 128])
+def test_quantised_weights_are_within_half_a_step(group_size: int) -> None:
+    rng = np.random.default_rng(4)
+    weights = rng.standard_normal((256, 64))
+    row_groups = layouts.group_of_rows(256, group_size)
+    q, scales = layouts.quantise_symmetric(weights, row_groups, np.float64)
+    error = np.abs(layouts.dequantise(q, scales, None, row_groups) - weights)
+    assert (error <= scales[row_groups] * 0.5 + 1e-12).all()
+    q, scales, zero_points = layouts.quantise_asymmetric(weights, row_groups, np.float64)
+    error = np.abs(layouts.dequantise(q, scales, zero_points, row_groups) - weights)
+    # Rounding the zero point can clip the extreme value of a group by another half step.
+    assert (error <= scales[row_groups] * 1.0 + 1e-12).all()
+    assert np.median(error / scales[row_groups]) < 0.3
+
+
+def check_alignment(
+    expert_of_id: np.ndarray, num_experts: int, block_size: int, expert_map: np.ndarray | None
+) -> None:
+    alignment = moe_reference.moe_align(expert_of_id, num_experts, block_size, expert_map)
+    ids = len(expert_of_id)
+    used = int(alignment.num_tokens_past_padded[0])
+    assert used % block_size == 0
+    assert len(alignment.sorted_token_ids) >= ids + num_experts * (block_size - 1)
+    assert (alignment.sorted_token_ids[used:] == ids).all()
+    seen = []
+    for block in range(used // block_size):
+        entries = alignment.sorted_token_ids[block * block_size : (block + 1) * block_size]
+        valid = entries[entries < ids]
+        assert len(valid) > 0
+        assert (entries[len(valid) :] == ids).all()
+        experts = set(expert_of_id[valid])
+        assert len(experts) == 1
+        local = experts.pop() if expert_map is None else expert_map[experts.pop()]
+        assert alignment.expert_ids[block] == local
+        seen.extend(valid)
+    assert sorted(seen) == list(range(ids))
+
+
+@pytest.mark.parametrize("block_size", [8, 16, 48, 64])
+def test_alignment_puts_every_id_into_a_block_of_its_expert(block_size: int) -> None:
+    rng = np.random.default_rng(5)
+    for m, num_experts, top_k in [(1, 5, 1), (17, 5, 8), (123, 12, 2), (40, 64, 8)]:
+        routing = moe_reference.random_routing(rng, m, num_experts, top_k)
+        check_alignment(routing, num_experts, block_size, None)
+        expert_map = np.where(np.arange(num_experts) % 4 == 2, np.arange(num_experts) // 4, -1)
+        check_alignment(routing, num_experts, block_size, expert_map)
+
+
+def test_no_tokens_make_no_blocks() -> None:
+    alignment = moe_reference.moe_align(np.zeros(0, dtype=np.int64), 4, 16)
+    assert int(alignment.num_tokens_past_padded[0]) == 0
+
+
+def test_routing_gives_a_token_distinct_experts() -> None:
+    rng = np.random.default_rng(6)
+    routing = moe_reference.random_routing(rng, 50, 12, 8).reshape(50, 8)
+    assert all(len(set(row)) == 8 for row in routing)
+    assert routing.min() >= 0 and routing.max() < 12
+
+
+def test_reference_follows_the_definition_id_by_id() -> None:
+    rng = np.random.default_rng(7)
+    m, k, n, experts, top_k = 5, 16, 8, 3, 2
+    a = rng.standard_normal((m, k))
+    weights = rng.standard_normal((experts, k, n))
+    bias = rng.standard_normal((experts, n))
+    routing = np.array([0, 1, 2, -1, 1, 0, 2, 2, -1, 0])
+    scale = rng.random(m * top_k)
+    out = np.full((m * top_k, n), np.nan)
+    moe_reference.reference(a, weights.__getitem__, routing, top_k, out, bias, scale)
+    for row, expert in enumerate(routing):
+        if expert < 0:
+            assert np.isnan(out[row]).all()
+        else:
+            expected = (a[row // top_k] @ weights[expert] + bias[expert]) * scale[row]
+            np.testing.assert_allclose(out[row], expected, rtol=1e-12)
+
+
+if __name__ == "__main__":
+    sys.exit(pytest.main([__file__, "-q"]))

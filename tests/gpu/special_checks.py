@@ -1,0 +1,368 @@
+"""Checks of the MoE GEMM beyond single cases: refusals, graphs, streams, workspaces, sizes.
+
+Each check is a function of a Bench; it raises CheckFailedError, or returns a note for the report.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from cases import BLOCK_SIZES, Case, Kernel, WeightKey
+from checks import Result, check_guards, compare, launch, synchronise
+from moe_gemm_lib import MoeGemmLibrary
+from operands import Guarded, Problem, Weights
+
+
+class CheckFailedError(AssertionError):
+    """A promise of the API was not kept; the message says which."""
+
+
+@dataclass
+class Bench:
+    """What a check works with: the library, the device, and the weights it is about."""
+
+    library: MoeGemmLibrary
+    device: str
+    key: WeightKey
+
+    def problem(self, m: int, **fields: Any) -> Problem:
+        """Makes a problem on the bench's weights; `n`, `k` and Case's fields may be given."""
+        shape = {name: fields.pop(name) for name in ("n", "k") if name in fields}
+        key = replace(self.key, **shape)
+        if self.key.group_size == -1:
+            key = replace(key, group_length=key.k)
+        defaults = {"kind": "special", "num_experts": 5, "top_k": 2, "seed": 7}
+        case = Case(weights=key, m=m, **{**defaults, **fields})
+        seed = zlib.crc32(repr(key).encode())
+        weights = Weights(key, case.local_experts, self.device, seed)
+        return Problem(self.library, case, weights, self.device)
+
+    def run(self, problem: Problem) -> torch.Tensor:
+        """Launches, requires success, and returns the output's bits."""
+        status = launch(self.library, problem, None, self.device)
+        if not status.ok:
+            raise CheckFailedError(f"{problem.case.name}: {status.name}: {status.message}")
+        return problem.output_bits()
+
+    def checked_run(self, problem: Problem) -> torch.Tensor:
+        """As run(), and compares with the reference."""
+        bits = self.run(problem)
+        result = Result(problem.case.name, "special")
+        compare(problem, bits, result)
+        check_guards(problem, result)
+        if result.status != "pass":
+            raise CheckFailedError(f"{problem.case.name}: {result.detail}")
+        return bits
+
+
+def no_tokens(bench: Bench) -> str:
+    """m = 0 succeeds and writes nothing."""
+    problem = bench.problem(0)
+    if not bool((bench.run(bench.problem(1)) != 0).any()):
+        raise CheckFailedError("a problem with one token gave only zeros")
+    status = launch(bench.library, problem, None, bench.device)
+    if not status.ok:
+        raise CheckFailedError(f"m = 0: {status.name}: {status.message}")
+    if not problem.c.intact():
+        raise CheckFailedError("m = 0 wrote beside C")
+    return ""
+
+
+def no_local_experts(bench: Bench) -> str:
+    """With every block on another device nothing is written, whatever expert_parallel says."""
+    for flag in (True, False):
+        problem = bench.problem(
+            123, num_experts=12, parts=4, local="none", flag_parallel=flag, bias=True
+        )
+        bench.checked_run(problem)
+    return ""
+
+
+def parallel_flag_changes_nothing(bench: Bench) -> str:
+    """Blocks of -1 are skipped wherever they stand, with and without expert_parallel."""
+    for local in ("first", "last", "middle", "spread"):
+        shared = {"num_experts": 12, "parts": 4, "local": local, "bias": True}
+        for flag in (True, False):
+            bench.checked_run(bench.problem(123, flag_parallel=flag, **shared))
+    return ""
+
+
+def every_block_size(bench: Bench) -> str:
+    """All block sizes agree with the reference, with most blocks partly filled."""
+    for block_size in BLOCK_SIZES:
+        bench.checked_run(bench.problem(37, block_size=block_size, num_experts=12))
+    return ""
+
+
+def graph_replay(bench: Bench) -> str:
+    """A captured call replays to the same bits."""
+    problem = bench.problem(123, bias=True, topk_weights=True)
+    expected = bench.checked_run(problem)
+    graph = torch.cuda.CUDAGraph()
+    problem.poison()
+    synchronise(bench.device)
+    with torch.cuda.graph(graph):
+        problem.args.stream = torch.cuda.current_stream().cuda_stream
+        status = bench.library.gemm(problem.args)
+    if not status.ok:
+        raise CheckFailedError(f"captured call: {status.name}: {status.message}")
+    synchronise(bench.device)
+    if not bool(problem.untouched(problem.output_bits()).all()):
+        raise CheckFailedError("C was written during capture")
+    for _ in range(3):
+        problem.poison()
+        graph.replay()
+        synchronise(bench.device)
+        if not torch.equal(problem.output_bits(), expected):
+            raise CheckFailedError("a replay differs from the plain call")
+    return ""
+
+
+def two_streams(bench: Bench) -> str:
+    """Overlapping calls on two streams, each with its workspace, do not disturb each other."""
+    problems = [bench.problem(m, k=2048, seed=m, topk_weights=True) for m in (64, 300)]
+    expected = [bench.checked_run(problem) for problem in problems]
+    streams = [torch.cuda.Stream() for _ in problems]
+    for problem, stream in zip(problems, streams, strict=True):
+        problem.args.stream = stream.cuda_stream
+    for _ in range(20):
+        for problem in problems:
+            problem.poison()
+        synchronise(bench.device)
+        for _ in range(4):
+            for problem in problems:
+                bench.library.gemm(problem.args)
+        synchronise(bench.device)
+        for problem, bits in zip(problems, expected, strict=True):
+            if not torch.equal(problem.output_bits(), bits):
+                raise CheckFailedError(f"{problem.case.name}: differs from the call on its own")
+    return ""
+
+
+def repeated_runs(bench: Bench) -> str:
+    """A hundred runs give the same bits, where tiles are split over blocks most."""
+    for m, n in ((1, 128), (17, 1024), (300, 1024)):
+        problem = bench.problem(m, n=n, k=2048)
+        expected = bench.checked_run(problem)
+        for turn in range(100):
+            if not torch.equal(bench.run(problem), expected):
+                raise CheckFailedError(
+                    f"{problem.case.name}: run {turn + 2} differs from the first"
+                )
+    return ""
+
+
+def one_workspace_for_many_shapes(bench: Bench) -> str:
+    """A workspace that other shapes have used needs no cleaning."""
+    problems = [
+        bench.problem(m, n=n, k=k, seed=m)
+        for m, n, k in ((666, 1024, 2048), (1, 128, 256), (123, 1024, 256), (17, 128, 2048))
+    ]
+    expected = [bench.checked_run(problem) for problem in problems]
+    workspace = Guarded(max(p.args.workspace_bytes for p in problems), bench.device)
+    workspace.bytes.zero_()
+    for problem in problems:
+        problem.use_workspace(workspace)
+    for _ in range(3):
+        for problem, bits in zip(problems, expected, strict=True):
+            if not torch.equal(bench.run(problem), bits):
+                raise CheckFailedError(f"{problem.case.name}: differs on a shared workspace")
+    return f"{workspace.bytes.numel()} bytes"
+
+
+def weights_beyond_4_gib(bench: Bench) -> str:
+    """Offsets into B past 2^32 bytes are right."""
+    problem = bench.problem(8, n=4096, k=8192, num_experts=272, top_k=8)
+    bench.checked_run(problem)
+    return f"{problem.weights.b.numel() * 4 / 2**30:.2f} GiB of weights"
+
+
+def output_beyond_4_gib(bench: Bench) -> str:
+    """Offsets into C past 2^31 elements are right."""
+    problem = bench.problem(16384, n=17408, k=256, num_experts=8, top_k=8)
+    return _check_some_rows(bench, problem)
+
+
+def activations_beyond_4_gib(bench: Bench) -> str:
+    """Offsets into A past 2^31 elements are right."""
+    problem = bench.problem(1_100_000, n=128, k=2048, num_experts=8, top_k=1)
+    return _check_some_rows(bench, problem)
+
+
+def _check_some_rows(bench: Bench, problem: Problem) -> str:
+    """Launches a problem too large to compare as a whole, and compares rows spread over it."""
+    rows = problem.case.m * problem.case.top_k
+    ids = np.unique(np.linspace(0, rows - 1, 509).astype(np.int64))
+    status = launch(bench.library, problem, None, bench.device)
+    if not status.ok:
+        raise CheckFailedError(f"{status.name}: {status.message}")
+    bits = problem.c.bytes.view(torch.int16).reshape(rows, -1)
+    result = Result(problem.case.name, "special")
+    compare(problem, bits[torch.from_numpy(ids).to(bits.device)], result, ids)
+    check_guards(problem, result)
+    if result.status != "pass":
+        raise CheckFailedError(result.detail)
+    return f"{len(ids)} of {rows} rows compared"
+
+
+@dataclass(frozen=True)
+class _BadInput:
+    """One change that makes good arguments bad, and a word that the message has to hold."""
+
+    word: str
+    changes: dict[str, Any]
+    codes: tuple[str, ...] = ("invalid_argument",)
+    config: dict[str, int] | None = None
+
+    def __str__(self) -> str:
+        return ", ".join(f"{k} = {v}" for k, v in (self.changes or self.config or {}).items())
+
+
+def _bad_numbers(args: Any) -> Iterator[_BadInput]:
+    values = {
+        "m": [-1],
+        "n": [0, -64, 1000, 96],
+        "k": [0, -64, 200],
+        "num_experts": [0, -1],
+        "top_k": [0, -2],
+        "block_size": [0, -8, 7, 24, 128],
+        "group_size": [48, -2, 1 << 20],
+        # Under act-order any number of groups may be right.
+        "num_groups": [0] if args.g_idx else [0, args.num_groups + 1],
+        "a_stride": [args.k - 8, args.k + 4, 0, -args.k],
+    }
+    for name, bad in values.items():
+        for value in bad:
+            codes = ("invalid_argument", "no_kernel") if name == "group_size" else ()
+            yield _BadInput(name, {name: value}, codes or ("invalid_argument",))
+    short = args.workspace_bytes - 1
+    yield _BadInput("workspace", {"workspace_bytes": short}, ("insufficient_workspace",))
+
+
+def _bad_pointers(args: Any) -> Iterator[_BadInput]:
+    required = ["a", "b", "scales", "c", "workspace"]
+    required += ["sorted_token_ids", "expert_ids", "num_tokens_past_padded"]
+    given = [name for name in ("zero_points", "g_idx", "perm") if getattr(args, name)]
+    codes = ("invalid_argument", "insufficient_workspace")
+    for name in required + given:
+        yield _BadInput(name, {name: None}, codes)
+    for name in ["a", "b", "scales", "c", "bias", *given]:
+        yield _BadInput(name, {name: getattr(args, name) + 2})
+
+
+def _bad_types(bench: Bench, args: Any) -> Iterator[_BadInput]:
+    type_id = bench.library.type_id
+    other = "kBFloat16" if bench.key.a_type == "kFloat16" else "kFloat16"
+    codes = ("invalid_argument", "no_kernel")
+    yield _BadInput("type", {"c_type": type_id(other), "s_type": type_id(other)}, codes)
+    yield _BadInput("type", {"s_type": type_id("kFE8M0fnu")}, codes)
+    yield _BadInput("type", {"a_type": type_id("kU4")}, codes)
+    yield _BadInput("type", {"b_type": type_id(bench.key.a_type)}, codes)
+    for tile in ((32, 128, 128), (64, 128, 192), (-64, 128, 128)):
+        config = dict(zip(("thread_k", "thread_n", "threads"), tile, strict=True))
+        yield _BadInput("thread", {}, codes, config)
+
+
+def _refusal_problem(bench: Bench, problem: Problem, bad: _BadInput) -> str:
+    """Returns what is wrong with how the library took bad arguments; empty if nothing."""
+    args = bench.library.Args.from_buffer_copy(problem.args)
+    for name, value in bad.changes.items():
+        setattr(args, name, value)
+    config = None if bad.config is None else bench.library.config(**bad.config)
+    problem.poison()
+    status = bench.library.gemm(args, config)
+    if status.ok:
+        return f"{bad}: accepted"
+    if status.name not in bad.codes:
+        return f"{bad}: {status.name} ({status.message})"
+    if not re.search(rf"(\b|_){bad.word}(\b|_)", status.message):
+        return f"{bad}: the message does not name {bad.word} ({status.message})"
+    synchronise(bench.device)
+    if not bool(problem.untouched(problem.output_bits()).all()):
+        return f"{bad}: refused, and C was written"
+    return ""
+
+
+def refusals(bench: Bench) -> str:
+    """Bad arguments give a status that names them, before anything is launched."""
+    problem = bench.problem(17, bias=True)
+    expected = bench.checked_run(problem)
+    bad_inputs = [
+        *_bad_numbers(problem.args),
+        *_bad_types(bench, problem.args),
+        *_bad_pointers(problem.args),
+    ]
+    problems = []
+    for bad in bad_inputs:
+        wrong = _refusal_problem(bench, problem, bad)
+        if wrong:
+            problems.append(wrong)
+        if wrong.endswith("accepted") and None in bad.changes.values():
+            break  # a launch through a null pointer leaves no usable device
+    if problems:
+        raise CheckFailedError("; ".join(problems))
+    if not torch.equal(bench.run(problem), expected):
+        raise CheckFailedError("a good call after the refusals differs")
+    return f"{len(bad_inputs)} refused"
+
+
+_SMALL: list[Callable[[Bench], str]] = [
+    no_tokens,
+    no_local_experts,
+    parallel_flag_changes_nothing,
+    every_block_size,
+    repeated_runs,
+    one_workspace_for_many_shapes,
+    refusals,
+]
+_ON_STREAMS: list[Callable[[Bench], str]] = [graph_replay, two_streams]
+_LARGE: list[Callable[[Bench], str]] = [
+    weights_beyond_4_gib,
+    output_beyond_4_gib,
+    activations_beyond_4_gib,
+]
+
+
+def plan_special(kernels: dict[Kernel, str], device: str) -> list[tuple[str, str, WeightKey]]:
+    """Returns (name of a check, label for the report, weights it is about).
+
+    The small checks run for each scheme and type, and for act-order; the large ones once.
+    """
+    keys: dict[tuple[str, str, bool], WeightKey] = {}
+    for kernel, scheme in kernels.items():
+        act_order = kernel.group_blocks == 0
+        size = kernel.group_blocks if kernel.group_blocks <= 0 else 16 * kernel.group_blocks
+        length = 256 if size < 0 else (size or 64)
+        key = WeightKey(scheme, kernel.a_type, size, length, 1024, 256)
+        keys[scheme, kernel.a_type, act_order] = key
+    plan = []
+    for key in keys.values():
+        for check in _SMALL + ([] if device == "cpu" else _ON_STREAMS):
+            plan.append((check.__name__, _label(check, key), key))
+    if device != "cpu":
+        first = next(iter(keys.values()))
+        plan += [(check.__name__, _label(check, first), first) for check in _LARGE]
+    return plan
+
+
+def _label(check: Callable[[Bench], str], key: WeightKey) -> str:
+    return f"{check.__name__} {key.scheme} {key.a_type[1:].lower()} g{key.group_size}"
+
+
+def run_special(
+    library: MoeGemmLibrary, name: str, label: str, key: WeightKey, device: str
+) -> Result:
+    """Runs one check by name."""
+    check = {check.__name__: check for check in _SMALL + _ON_STREAMS + _LARGE}[name]
+    result = Result(label, "special", "pass", "", key.scheme, key.a_type, key.group_size)
+    try:
+        result.detail = check(Bench(library, device, key))
+    except CheckFailedError as failure:
+        result.complain(str(failure))
+    return result
