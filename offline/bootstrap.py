@@ -47,6 +47,10 @@ def main() -> int:
     except BootstrapError as error:
         print(f"bazelw: {error}", file=sys.stderr)
         return 1
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"bazelw: the bootstrap failed, nothing was kept: {error}", file=sys.stderr)
+        print("  to do: check the free space and the permissions there", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("bazelw: interrupted; nothing was kept", file=sys.stderr)
         return 130

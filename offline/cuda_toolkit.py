@@ -13,7 +13,7 @@ from errors import BootstrapError
 
 def assemble(work: Path, requirements: Path, say: Callable[[str], None]) -> None:
     """Fills `work` with the folders of a CUDA toolkit: bin, include, lib64, nvvm."""
-    work.parent.mkdir(parents=True, exist_ok=True)
+    work.mkdir()
     say("downloading the CUDA compiler and runtime (about 100 MB)")
     wheels.unpack(requirements, work / "wheels")
     for part in sorted((work / "wheels/nvidia/cu13").iterdir()):
