@@ -77,9 +77,13 @@ def _target_specs(family, given, archs, test_family_archs):
     return given_specs(family, archs, SUPPORTED_NUMBERS)
 
 def _requires_cuda():
+    """As requires_cuda() of rules_cuda, for callers in modules that do not see rules_cuda."""
     return select({
         Label("@rules_cuda//cuda:is_enabled"): [],
-        "//conditions:default": [Label("@platforms//:incompatible")],
+        "//conditions:default": [Label("@rules_cuda//cuda:rules_are_enabled")],
+    }) + select({
+        Label("@rules_cuda//cuda:is_valid_toolchain_found"): [],
+        "//conditions:default": [Label("@rules_cuda//cuda:valid_toolchain_is_configured")],
     })
 
 def marlin_moe_kernels(

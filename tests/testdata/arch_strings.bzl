@@ -82,5 +82,5 @@ ARCH_STRINGS = [
     {"input": "native", "archs": None},
     {"input": "all", "archs": None},
     {"input": "-1", "archs": None},
-    {"input": "\u0668.0", "archs": None},
+    {"input": "٨.0", "archs": None},
 ]
