@@ -1,0 +1,428 @@
+"""Times the MoE GEMM on a GPU, on the layers of three models, beside the recorded peer figures.
+
+    bench_moe_gemm.py --library libmoe_gemm_test.so --out bench.json [--sweep]
+
+Weights are random bits that no launch finds in the L2 cache: launches go round several sets of
+weights, each with a routing of its own. The headline figure is the median of a CUDA graph of
+launches between two events; plain launches and the host's time of a call stand beside it. --sweep
+also times every block size, tile and number of blocks, and says what the library's choice costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import moe_reference
+import numpy as np
+import torch
+from cases import BLOCK_SIZES
+from moe_gemm_lib import MoeGemmError, MoeGemmLibrary
+from operands import B_TYPES, DTYPES
+
+_TOKENS = (1, 4, 16, 64, 256, 1024, 4096)
+_GROUP = 128
+# Bytes that a round of launches reads at least, several times the L2 cache of an H100.
+_COLD_BYTES = 300 << 20
+_MOST_SETS = 48
+_POOL_BYTES = 16 << 30
+_TILES = ((128, 128, 256), (64, 256, 256), (64, 128, 128))
+_BLOCKS_PER_SM = (1, 2, 3, 4)
+_M_GROUPS = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One GEMM of a model's MoE layer. `down`: one row of A per id, weights multiplied."""
+
+    name: str
+    num_experts: int
+    top_k: int
+    k: int
+    n: int
+    down: bool
+
+
+LAYERS = (
+    Layer("mixtral_gate_up", 8, 2, 4096, 28672, False),
+    Layer("mixtral_down", 8, 2, 14336, 4096, True),
+    Layer("qwen3_gate_up", 128, 8, 2048, 1536, False),
+    Layer("qwen3_down", 128, 8, 768, 2048, True),
+    Layer("dsv3_gate_up", 256, 8, 7168, 4096, False),
+    Layer("dsv3_down", 256, 8, 2048, 7168, True),
+)
+# Scheme, type, and the name of the peer's case.
+QUANTISATIONS = (
+    ("gptq_int4", "kBFloat16", "bf16_u4b8_g128"),
+    ("awq_int4", "kFloat16", "fp16_u4awq_g128"),
+)
+
+
+class Pool:
+    """Random bits for weights and zero points, and random scales, shared by all layers."""
+
+    def __init__(self, device: str, pool_bytes: int) -> None:
+        self.bits = torch.randint(
+            -(2**31), 2**31 - 1, (pool_bytes // 4,), dtype=torch.int32, device=device
+        )
+        scales = torch.rand(pool_bytes // 64, device=device) * 0.01 + 0.005
+        self.scales = {name: scales.to(dtype) for name, dtype in DTYPES.items()}
+
+
+class Workload:
+    """The operands of one layer, scheme and number of tokens, in several sets."""
+
+    def __init__(
+        self,
+        library: MoeGemmLibrary,
+        pool: Pool,
+        layer: Layer,
+        quantisation: tuple[str, str, str],
+        tokens: int,
+    ) -> None:
+        self._library = library
+        self._layer = layer
+        self._scheme, self._a_type, _ = quantisation
+        self._device = pool.bits.device
+        self.ids = tokens * layer.top_k
+        rows = self.ids if layer.down else tokens
+        dtype = DTYPES[self._a_type]
+        self._a = torch.randn((rows, layer.k), device=self._device, dtype=dtype)
+        self._c = torch.empty((self.ids, layer.n), device=self._device, dtype=dtype)
+        self._topk_weights = torch.rand(self.ids, device=self._device)
+        self._make_routing(pool, tokens)
+        self._make_base(pool, rows)
+
+    @property
+    def _weight_bytes(self) -> int:
+        return self._layer.k * self._layer.n // 2
+
+    @property
+    def expert_bytes(self) -> float:
+        """Bytes of one expert: weights, scales and zero points."""
+        extra = 1 / _GROUP * (2 + (0.5 if self._scheme == "awq_int4" else 0))
+        return self._layer.k * self._layer.n * (0.5 + extra)
+
+    def _make_routing(self, pool: Pool, tokens: int) -> None:
+        layer = self._layer
+        rng = np.random.default_rng(tokens)
+        first = moe_reference.random_routing(rng, tokens, layer.num_experts, layer.top_k)
+        read = len(np.unique(first)) * self.expert_bytes
+        fitting = pool.bits.numel() * 4 // (self._weight_bytes * layer.num_experts)
+        count = max(1, min(_MOST_SETS, fitting, max(2, math.ceil(_COLD_BYTES / read))))
+        self._routings = [first]
+        for _ in range(count - 1):
+            self._routings.append(
+                moe_reference.random_routing(rng, tokens, layer.num_experts, layer.top_k)
+            )
+        self.experts_read = float(np.mean([len(np.unique(r)) for r in self._routings]))
+
+    def _make_base(self, pool: Pool, rows: int) -> None:
+        layer, type_id = self._layer, self._library.type_id
+        self._pool = pool
+        self._base = {
+            "m": rows,
+            "n": layer.n,
+            "k": layer.k,
+            "num_experts": layer.num_experts,
+            "top_k": 1 if layer.down else layer.top_k,
+            "group_size": _GROUP,
+            "num_groups": layer.k // _GROUP,
+            "a_type": type_id(self._a_type),
+            "b_type": type_id(B_TYPES[self._scheme]),
+            "c_type": type_id(self._a_type),
+            "s_type": type_id(self._a_type),
+            "a": self._a.data_ptr(),
+            "a_stride": layer.k,
+            "c": self._c.data_ptr(),
+            "topk_weights": self._topk_weights.data_ptr() if layer.down else None,
+        }
+        sizes = []
+        for block_size in BLOCK_SIZES:
+            args = self._library.Args(**self._base, block_size=block_size)
+            status, size = self._library.workspace_size(args)
+            if not status.ok:
+                raise MoeGemmError(f"workspace_size: {status.name}: {status.message}")
+            sizes.append(size)
+        self._workspace = torch.zeros(max(sizes), dtype=torch.uint8, device=self._device)
+
+    def chosen_block_size(self) -> int:
+        base = self._base
+        return self._library.block_size(base["m"], base["num_experts"], base["top_k"])
+
+    def sets(self, block_size: int) -> list[Any]:
+        """Returns the argument structs for a block size; what they point to stays with self."""
+        self._alignments: list[torch.Tensor] = []
+        sets = [self._set(index, block_size) for index in range(len(self._routings))]
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()  # the timing loops run on streams of their own
+        return sets
+
+    def _set(self, index: int, block_size: int) -> Any:
+        layer = self._layer
+        alignment = moe_reference.moe_align(self._routings[index], layer.num_experts, block_size)
+        pointers = {}
+        for name in ("sorted_token_ids", "expert_ids", "num_tokens_past_padded"):
+            tensor = torch.from_numpy(getattr(alignment, name)).to(self._device)
+            self._alignments.append(tensor)
+            pointers[name] = tensor.data_ptr()
+        elements = layer.num_experts * layer.k * layer.n
+        bits = self._pool.bits.data_ptr()
+        scales = self._pool.scales[self._a_type].data_ptr()
+        pointers["b"] = bits + index * (elements // 2)
+        pointers["scales"] = scales + index * (elements // _GROUP * 2)
+        if self._scheme == "awq_int4":
+            # From the far end of the pool, so that they are not some set's weights in cache.
+            far = self._pool.bits.numel() * 4 - (index + 1) * (elements // _GROUP // 2)
+            pointers["zero_points"] = bits + far // 16 * 16
+        return self._library.Args(
+            **self._base,
+            **pointers,
+            block_size=block_size,
+            workspace=self._workspace.data_ptr(),
+            workspace_bytes=self._workspace.numel(),
+        )
+
+
+def measure(
+    library: MoeGemmLibrary,
+    sets: list[Any],
+    config: Any,
+    seconds: float,
+    graph: bool = True,
+    worth: float = math.inf,
+) -> float:
+    """Returns the median microseconds of a launch, spending about `seconds`.
+
+    Anything slower than `worth` is measured roughly.
+    """
+    rough = library.time(sets, config, len(sets), 1, graph)
+    if rough > worth:
+        return rough
+    launches = len(sets) * math.ceil(8 / len(sets)) if rough < 500 else len(sets)
+    repeats = int(seconds * 1e6 / (rough * launches))
+    return library.time(sets, config, launches, min(max(repeats, 3), 50), graph)
+
+
+def candidates(library: MoeGemmLibrary) -> Iterator[tuple[int, Any]]:
+    """Yields every (block size, configuration) of the first stage of a sweep."""
+    for block_size in BLOCK_SIZES:
+        for thread_k, thread_n, threads in _TILES:
+            if threads == 256 and (thread_n == 128) != (block_size <= 16):
+                continue
+            for blocks_per_sm in _BLOCKS_PER_SM:
+                yield (
+                    block_size,
+                    library.config(
+                        thread_k=thread_k,
+                        thread_n=thread_n,
+                        threads=threads,
+                        blocks_per_sm=blocks_per_sm,
+                    ),
+                )
+
+
+def sweep(library: MoeGemmLibrary, workload: Workload, seconds: float) -> list[dict[str, Any]]:
+    """Times every candidate, then m_group on the two fastest; returns them, fastest first."""
+    timed: list[dict[str, Any]] = []
+
+    def attempt(sets: list[Any], block_size: int, config: Any) -> None:
+        try:
+            worth = 1.3 * min((entry["us"] for entry in timed), default=math.inf)
+            microseconds = measure(library, sets, config, seconds, worth=worth)
+        except MoeGemmError:
+            return  # more blocks than fit, or no such kernel
+        entry = {"us": microseconds, "block_size": block_size, **library.config_dict(config)}
+        timed.append(entry)
+
+    sets: list[Any] = []
+    for block_size, config in candidates(library):
+        if not sets or sets[0].block_size != block_size:
+            sets = workload.sets(block_size)
+        attempt(sets, block_size, config)
+    timed.sort(key=lambda entry: entry["us"])
+    for entry in timed[:2]:
+        fields = {name: entry[name] for name, _ in library.Config._fields_}
+        sets = workload.sets(entry["block_size"])
+        for m_group in _M_GROUPS:
+            attempt(sets, entry["block_size"], library.config(**{**fields, "m_group": m_group}))
+    return sorted(timed, key=lambda entry: entry["us"])
+
+
+def bench_point(
+    library: MoeGemmLibrary,
+    pool: Pool,
+    layer: Layer,
+    quantisation: tuple[str, str, str],
+    tokens: int,
+    with_sweep: bool,
+) -> dict[str, Any]:
+    """Times one layer, scheme and number of tokens."""
+    workload = Workload(library, pool, layer, quantisation, tokens)
+    block_size = workload.chosen_block_size()
+    sets = workload.sets(block_size)
+    status, config = library.choose_config(sets[0])
+    if not status.ok:
+        raise MoeGemmError(f"choose_config: {status.name}: {status.message}")
+    microseconds = measure(library, sets, None, 0.02)
+    point = {
+        "layer": layer.name,
+        "case": quantisation[2],
+        "m": tokens,
+        "us": microseconds,
+        "stream_us": measure(library, sets, None, 0.01, graph=False),
+        "host_us": library.host_time(sets, None, 100, 5) if tokens <= 64 else None,
+        "sets": len(sets),
+        "experts_read": workload.experts_read,
+        "weight_gb_s": workload.experts_read * workload.expert_bytes / microseconds / 1e3,
+        "tflop_s": 2.0 * workload.ids * layer.k * layer.n / microseconds / 1e6,
+        "block_size": block_size,
+        **library.config_dict(config),
+    }
+    if with_sweep:
+        point["sweep"] = sweep(library, workload, 0.004)
+    return point
+
+
+def copy_bandwidth(device: str) -> float:
+    """Returns the GB/s that a large copy on the device moves, counting both directions."""
+    source = torch.empty(1 << 31, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.numel() / _torch_microseconds(lambda: target.copy_(source)) / 1e3
+
+
+def matmul_rate(device: str) -> float:
+    """Returns the TFLOP/s of PyTorch's bf16 product of two 8192 x 8192 matrices."""
+    a = torch.randn((8192, 8192), device=device, dtype=torch.bfloat16)
+    out = torch.empty_like(a)
+    return 2 * 8192**3 / _torch_microseconds(lambda: torch.mm(a, a, out=out)) / 1e6
+
+
+def _torch_microseconds(run: Any) -> float:
+    samples = []
+    for _ in range(12):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        run()
+        end.record()
+        end.synchronize()
+        samples.append(begin.elapsed_time(end) * 1e3)
+    return float(np.median(samples[2:]))
+
+
+def peer_figure(peer: dict[str, Any], point: dict[str, Any]) -> float | None:
+    row = peer["microseconds"].get(point["layer"], {}).get(point["case"])
+    return row[peer["m"].index(point["m"])] if row and point["m"] in peer["m"] else None
+
+
+def print_points(points: list[dict[str, Any]]) -> None:
+    print(
+        f"{'layer':16} {'case':16} {'M':>5} {'us':>8} {'stream':>8} {'host':>5} {'peer':>8} "
+        f"{'faster':>6} {'GB/s':>5} {'TF/s':>5} {'blk':>3} {'config':>18}  best of sweep"
+    )
+    for p in points:
+        host = f"{p['host_us']:.1f}" if p["host_us"] is not None else "-"
+        peer, faster = (f"{p['peer_us']:.1f}", f"{p['faster']:.2f}") if p["peer_us"] else ("-", "-")
+        print(
+            f"{p['layer']:16} {p['case']:16} {p['m']:5} {p['us']:8.1f} {p['stream_us']:8.1f} "
+            f"{host:>5} {peer:>8} {faster:>6} {p['weight_gb_s']:5.0f} {p['tflop_s']:5.0f} "
+            f"{p['block_size']:3} {_config_text(p):>18}  {_best_text(p)}"
+        )
+
+
+def _config_text(entry: dict[str, Any]) -> str:
+    tile = f"{entry['thread_k']},{entry['thread_n']},{entry['threads']}"
+    return f"{tile}/{entry['blocks_per_sm']}/{entry['m_group']}"
+
+
+def _best_text(point: dict[str, Any]) -> str:
+    if not point.get("sweep"):
+        return ""
+    best = point["sweep"][0]
+    gain = point["us"] / best["us"]
+    return f"{best['us']:.1f} (x{gain:.2f}) block {best['block_size']} {_config_text(best)}"
+
+
+def print_summary(points: list[dict[str, Any]], machine: dict[str, Any]) -> None:
+    print_points(points)
+    for name in dict.fromkeys((p["layer"], p["case"]) for p in points):
+        ratios = [p["faster"] for p in points if (p["layer"], p["case"]) == name and p["peer_us"]]
+        if ratios:
+            mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+            print(f"{name[0]} {name[1]}: {mean:.2f} times as fast as the peer (geometric mean)")
+    print(
+        f"{machine['device']}: copy {machine['copy_gb_s']:.0f} GB/s both ways, bf16 8192^3 "
+        f"{machine['matmul_tflop_s']:.0f} TFLOP/s; config is thread_k,thread_n,threads/blocks per "
+        "SM/m_group; faster is peer / ours"
+    )
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--library", required=True, help="libmoe_gemm_test.so")
+    parser.add_argument("--out", required=True, help="file for all figures, JSON")
+    parser.add_argument("--sweep", action="store_true", help="time every configuration as well")
+    parser.add_argument("--only", default="", help="layers whose name holds this text")
+    parser.add_argument("--case", default="", help="cases whose name holds this text")
+    parser.add_argument("--tokens", type=int, nargs="*", default=list(_TOKENS))
+    parser.add_argument("--budget-seconds", type=float, default=400, help="stop after")
+    return parser.parse_args(argv)
+
+
+def selected(options: argparse.Namespace) -> Iterator[tuple[Layer, tuple[str, str, str], int]]:
+    """Yields the points asked for; the second scheme has figures of the first four layers only."""
+    for quantisation in QUANTISATIONS:
+        layers = LAYERS if quantisation is QUANTISATIONS[0] else LAYERS[:4]
+        for layer in layers:
+            if options.only in layer.name and options.case in quantisation[2]:
+                for tokens in options.tokens:
+                    yield layer, quantisation, tokens
+
+
+def main(argv: list[str]) -> int:
+    options = parse_arguments(argv)
+    started = time.monotonic()
+    library = MoeGemmLibrary(options.library)
+    peer = json.loads((Path(__file__).parent / "peer_h100.json").read_text(encoding="utf-8"))
+    machine = {
+        "device": torch.cuda.get_device_name(),
+        "copy_gb_s": copy_bandwidth("cuda"),
+        "matmul_tflop_s": matmul_rate("cuda"),
+    }
+    torch.cuda.empty_cache()
+    pool = Pool("cuda", _POOL_BYTES)
+    points: list[dict[str, Any]] = []
+    failures = []
+    for layer, quantisation, tokens in selected(options):
+        label = f"{layer.name} {quantisation[2]} M {tokens}"
+        if time.monotonic() - started > options.budget_seconds:
+            failures.append(f"{label}: not timed, the budget is spent")
+            continue
+        try:
+            point = bench_point(library, pool, layer, quantisation, tokens, options.sweep)
+        except (MoeGemmError, RuntimeError) as error:
+            failures.append(f"{label}: {str(error)[:300]}")
+            continue
+        point["peer_us"] = peer_figure(peer, point)
+        point["faster"] = point["peer_us"] / point["us"] if point["peer_us"] else None
+        points.append(point)
+        Path(options.out).write_text(
+            json.dumps({"machine": machine, "points": points, "failures": failures}, indent=1),
+            encoding="utf-8",
+        )
+    for failure in failures:
+        print(f"FAIL {failure}")
+    print_summary(points, machine)
+    print(f"{len(points)} points, {len(failures)} failed, {time.monotonic() - started:.0f} s")
+    return 1 if failures or not points else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
