@@ -40,8 +40,13 @@ def _npm_buildifier_impl(repository_ctx):
     if not program or not repository_ctx.os.name.startswith("linux"):
         fail("No buildifier for {} {}".format(repository_ctx.os.name, repository_ctx.os.arch))
     repository_ctx.report_progress("Downloading buildifier")
-    command = _npm(repository_ctx) + ["pack", "--silent", _PACKAGE + "@" + _VERSION]
-    result = repository_ctx.execute(command, timeout = 600)
+    command = _npm(repository_ctx) + ["pack", "--loglevel=error", _PACKAGE + "@" + _VERSION]
+    result = repository_ctx.execute(
+        command,
+        # A company's own certificates are among the system's, which Node.js does not read by itself.
+        environment = {} if repository_ctx.which("npm") else {"NODE_OPTIONS": "--use-system-ca"},
+        timeout = 600,
+    )
     if result.return_code:
         fail("npm could not download {}.\n{}\nCheck that npm reaches its registry.".format(
             _PACKAGE,
