@@ -86,7 +86,8 @@ def test_cases_keep_to_the_contract(kernels: dict[cases.Kernel, str]) -> None:
         key = case.weights
         assert cases.valid_shape(key.n, key.k)
         assert key.k % key.group_length == 0
-        assert (key.group_size == -1) == (key.group_length == key.k) or key.group_size == 0
+        if key.group_size != 0:
+            assert key.group_length == (key.k if key.group_size == -1 else key.group_size)
         assert case.block_size in (0, *cases.BLOCK_SIZES)
         assert case.local_experts >= 1
 
