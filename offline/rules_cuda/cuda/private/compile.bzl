@@ -61,6 +61,19 @@ _MODE_FLAGS = {
     ],
 }
 
+# Seeds what nvcc draws at random with the object's path.
+_SEED_FEATURE = "nvcc_fixed_random_seed"
+
+def _mode_flags(ctx):
+    """The flags of the compilation mode, a feature that targets can disable or replace."""
+    modes = [
+        mode
+        for mode in _MODE_FLAGS
+        if (mode == ctx.var["COMPILATION_MODE"] or mode in ctx.features) and
+           mode not in ctx.disabled_features
+    ]
+    return [flag for mode in modes for flag in _MODE_FLAGS[mode]]
+
 def check_options(options):
     """Fails on options that would undo what the rules decide.
 
@@ -117,7 +130,7 @@ def _arguments(ctx, common, source, object_file, host_compiler, pic):
     arguments.add_all(context.includes, before_each = "-I")
     arguments.add_all(context.system_includes, before_each = "-isystem")
     arguments.add_all(context.external_includes, before_each = "-isystem")
-    arguments.add_all(_MODE_FLAGS[ctx.var["COMPILATION_MODE"]])
+    arguments.add_all(_mode_flags(ctx))
     arguments.add_all(ctx.attr.local_defines, format_each = "-D%s")
     arguments.add_all(common.defines, format_each = "-D%s")
     arguments.add_all(ctx.attr.host_local_defines, format_each = "-D%s")
@@ -129,7 +142,8 @@ def _arguments(ctx, common, source, object_file, host_compiler, pic):
     arguments.add("-c", source)
     arguments.add("-o", object_file)
     arguments.add_all(["--expt-relaxed-constexpr", "--extended-lambda"])
-    arguments.add(object_file, format = "--frandom-seed=%s")
+    if _SEED_FEATURE not in ctx.disabled_features:
+        arguments.add(object_file, format = "--frandom-seed=%s")
     return arguments
 
 def compile(ctx, common, *, pic):
