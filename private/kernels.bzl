@@ -63,7 +63,7 @@ def _check_archs(given):
     if type(given) != type([]) or any([type(arch) != type("") for arch in given]):
         return struct(
             archs = [],
-            error = "cuda_archs = {} is not allowed; allowed: a list of strings such as [\"sm_80\", \"9.0a\"], without select(); for a choice by configuration leave it out and use the flag --cuda_archs".format(given),
+            error = "cuda_archs = {} is not allowed; allowed: a list of strings such as [\"sm_80\", \"9.0a\"], without select(); for a choice by configuration leave it out and use the flag --cuda_archs".format(repr(given)),
         )
     return parse_cuda_archs(given)
 

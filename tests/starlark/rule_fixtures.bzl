@@ -1,0 +1,126 @@
+"""Targets that the tests of the rule `marlin_moe_kernels` look at. None of them is ever built."""
+
+load("@bazel_skylib//rules:write_file.bzl", "write_file")
+load("//:defs.bzl", "marlin_moe_kernels", "quant_scheme")
+
+# Schemes whose kernels are in two, two and one of the families, and the files these make.
+SCHEMES = ["mxfp4_afp8", "gptq_int4_a8", "gptq_int4"]
+SM75_FILES = [
+    "sm75_kernel_float16_u4b8_float16.cu",
+    "sm75_kernel_s8_u4b8_float16.cu",
+]
+SM80_FILES = [
+    "sm80_kernel_bfloat16_u4b8_bfloat16.cu",
+    "sm80_kernel_float16_u4b8_float16.cu",
+    "sm80_kernel_s8_u4b8_bfloat16.cu",
+    "sm80_kernel_s8_u4b8_float16.cu",
+]
+SM89_FILES = ["sm89_kernel_fe4m3fn_fe2m1f_bfloat16.cu"]
+COMMON_FILES = ["kernel_selector.h", "manifest.json"]
+
+_WRONG_SCHEME = quant_scheme(
+    name = "my_int4",
+    a_type = ["kFloat16"],
+    b_type = "kU4",
+    group_blocks = [0],
+    thread_configs = [(128, 128, 256)],
+    thread_m_blocks = [1],
+)
+
+# What is wrong with a target, by its name: its arguments, and the message it fails with.
+WRONG_TARGETS = {
+    "wrong_arch": (
+        {"cuda_archs": ["sm_80", "sm_81"]},
+        "cuda_archs \"sm_80,sm_81\": unknown: \"sm_81\"; known: 7.5, 8.0,",
+    ),
+    "no_arch": (
+        {"cuda_archs": []},
+        "cuda_archs \"\": none is given; known: 7.5, 8.0,",
+    ),
+    "arch_as_number": (
+        {"cuda_archs": [80]},
+        "cuda_archs = [80] is not allowed; allowed: a list of strings such as",
+    ),
+    "arch_as_string": (
+        {"cuda_archs": "sm_80"},
+        "cuda_archs = \"sm_80\" is not allowed; allowed: a list of strings such as",
+    ),
+    "selected_archs": (
+        {"cuda_archs": select({"//conditions:default": ["sm_80"]})},
+        "without select(); for a choice by configuration leave it out and use the flag --cuda_archs",
+    ),
+    "wrong_scheme": (
+        {"quant_schemes": ["gptq_int4", "gptq_int3"]},
+        "quant_schemes: \"gptq_int3\" is not in the table; known schemes: awq_int4, gptq_int4,",
+    ),
+    "no_scheme": (
+        {"quant_schemes": []},
+        "quant_schemes: no scheme is given; known schemes: awq_int4, gptq_int4,",
+    ),
+    "wrong_custom_scheme": (
+        {"extra_quant_schemes": [_WRONG_SCHEME]},
+        "quant scheme \"my_int4\": group_blocks = 0 is not allowed with b_type = \"kU4\", a_type = \"kFloat16\", s_type = \"kFloat16\"; allowed: -1, 2, 4, 8",
+    ),
+    "no_kernel": (
+        {"cuda_archs": ["9.0"], "quant_schemes": ["mxfp4_afp8"]},
+        "no kernel: none of the quant schemes mxfp4_afp8 has one for cuda_archs 9.0",
+    ),
+    "wrong_selector": (
+        {"selector": "table"},
+        "selector = \"table\" is not allowed; allowed: \"switch\", \"chain\"",
+    ),
+    "wrong_compress_mode": (
+        {"compress_mode": "tiny"},
+        "compress_mode = \"tiny\" is not allowed; allowed: \"default\", \"size\", \"speed\", \"balance\", \"none\"",
+    ),
+    "wrong_type_namespace": (
+        {"type_namespace": "a-b"},
+        "type_namespace = \"a-b\" is not allowed; allowed: a C++ namespace",
+    ),
+    "wrong_kernel_namespace": (
+        {"kernel_namespace": "a::"},
+        "kernel_namespace = \"a::\" is not allowed; allowed: a C++ namespace",
+    ),
+    "no_kernel_headers": (
+        {"kernel_hdrs": ["lonely/marlin_template.h"]},
+        "kernel_hdrs lacks kernel.h: generated kernels include kernel.h and marlin_template.h",
+    ),
+}
+
+def rule_fixtures(name):
+    """Declares the targets.
+
+    Args:
+      name: prefix of those whose arguments are right.
+    """
+    for out in ["launcher.cu", "lonely/marlin_template.h"]:
+        write_file(
+            name = out + "_file",
+            out = out,
+            tags = ["manual"],
+        )
+    for suffix, archs in [
+        ("flag", None),
+        ("8.0", ["8.0"]),
+        ("8.6", ["sm_86"]),
+        ("ampere", ["86", "sm_80, 8.6"]),
+        ("8.0_8.9", ["8.9", "8.0"]),
+        ("all_families", ["7.5", "8.0", "8.9", "12.0f+PTX"]),
+    ]:
+        marlin_moe_kernels(
+            name = "{}_{}".format(name, suffix),
+            srcs = ["launcher.cu"],
+            cuda_archs = archs,
+            quant_schemes = SCHEMES,
+            tags = ["manual"],
+        )
+    marlin_moe_kernels(
+        name = name + "_every_scheme",
+        tags = ["manual"],
+    )
+    for wrong_name, (arguments, _) in WRONG_TARGETS.items():
+        marlin_moe_kernels(
+            name = wrong_name,
+            tags = ["manual"],
+            **arguments
+        )

@@ -1,0 +1,244 @@
+"""Tests of the rule `marlin_moe_kernels`: what it declares, runs, compiles, hands on and refuses."""
+
+load("@bazel_skylib//lib:unittest.bzl", "analysistest", "asserts")
+load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
+load("//:defs.bzl", "MarlinKernelsInfo")
+load(":rule_fixtures.bzl", "COMMON_FILES", "SM75_FILES", "SM80_FILES", "SM89_FILES")
+
+_CUDA_ARCHS = str(Label("//:cuda_archs"))
+_SASS = str(Label("//:sass"))
+_COMPILATION_MODE = "//command_line_option:compilation_mode"
+
+def _names(files):
+    return [file.basename for file in files]
+
+def _actions(env, mnemonic):
+    return [action for action in analysistest.target_actions(env) if action.mnemonic == mnemonic]
+
+def _generated_files_impl(ctx):
+    """Every file is declared, by one action that reads nothing of the package but the spec."""
+    env = analysistest.begin(ctx)
+    target = analysistest.target_under_test(env)
+    files = target[DefaultInfo].files.to_list()
+    asserts.equals(env, ctx.attr.files, _names(files))
+    actions = _actions(env, "MarlinGenerate")
+    asserts.equals(env, 1, len(actions))
+    asserts.equals(env, files, actions[0].outputs.to_list())
+    inputs = [file for file in actions[0].inputs.to_list() if file.owner == target.label]
+    asserts.equals(env, ["spec.json"], _names(inputs))
+    expected = ["--spec", inputs[0].path, "--outputs"] + [file.path for file in files]
+    asserts.equals(env, expected, actions[0].argv[1:])
+    return analysistest.end(env)
+
+_generated_files_attrs = {"files": attr.string_list()}
+
+generated_files_test = analysistest.make(_generated_files_impl, attrs = _generated_files_attrs)
+
+generated_files_for_sm89_test = analysistest.make(
+    _generated_files_impl,
+    attrs = _generated_files_attrs,
+    config_settings = {_CUDA_ARCHS: "sm_89,8.0+PTX"},
+)
+
+def _number_of_files_impl(ctx):
+    """With every scheme, a family has the documented number of files."""
+    env = analysistest.begin(ctx)
+    names = _names(analysistest.target_under_test(env)[DefaultInfo].files.to_list())
+    for family, count in ctx.attr.counts.items():
+        asserts.equals(env, int(count), len([name for name in names if name.startswith(family + "_kernel_")]), family)
+    return analysistest.end(env)
+
+_number_of_files_attrs = {"counts": attr.string_dict()}
+
+number_of_files_for_sm80_test = analysistest.make(
+    _number_of_files_impl,
+    attrs = _number_of_files_attrs,
+    config_settings = {_CUDA_ARCHS: "sm_80"},
+)
+
+number_of_files_for_sm120_test = analysistest.make(
+    _number_of_files_impl,
+    attrs = _number_of_files_attrs,
+    config_settings = {_CUDA_ARCHS: "7.5 12.0"},
+)
+
+def _spec_without_archs_impl(ctx):
+    """Requests that need the same families give the generator the same input."""
+    env = analysistest.begin(ctx)
+    contents = [
+        action.content
+        for action in _actions(env, "FileWrite")
+        if _names(action.outputs.to_list()) == ["spec.json"]
+    ]
+    asserts.equals(env, 1, len(contents))
+    spec = json.decode(contents[0])
+    asserts.equals(env, ctx.attr.families, spec["families"])
+    asserts.equals(env, ["gptq_int4", "gptq_int4_a8", "mxfp4_afp8"], [scheme["name"] for scheme in spec["schemes"]])
+    asserts.equals(
+        env,
+        ["families", "kernel_namespace", "schemes", "selector", "type_namespace"],
+        sorted(spec),
+    )
+    canonical = json.encode_indent(spec | {"families": ctx.attr.families}, indent = "  ") + "\n"
+    asserts.equals(env, canonical, contents[0])
+    return analysistest.end(env)
+
+_spec_attrs = {"families": attr.string_list()}
+
+spec_without_archs_test = analysistest.make(_spec_without_archs_impl, attrs = _spec_attrs)
+
+spec_without_archs_for_sm87_test = analysistest.make(
+    _spec_without_archs_impl,
+    attrs = _spec_attrs,
+    config_settings = {_CUDA_ARCHS: " 9.0a+PTX , sm_87,87"},
+)
+
+def _gencodes(argv):
+    return [argv[i + 1] for i in range(len(argv)) if argv[i] == "-gencode"]
+
+def _compiled_impl(ctx):
+    """A family's files are compiled for the archs that can use them, from few inputs."""
+    env = analysistest.begin(ctx)
+    actions = _actions(env, "CudaCompile")
+    objects = [file for action in actions for file in action.outputs.to_list()]
+    pic = [file.basename.replace(".pic.o", ".cu") for file in objects if file.basename.endswith(".pic.o")]
+    asserts.equals(env, sorted(ctx.attr.sources), sorted(pic))
+    for action in actions:
+        asserts.equals(env, ctx.attr.gencodes, _gencodes(action.argv))
+        inputs = _names(action.inputs.to_list())
+        asserts.true(env, "marlin_template.h" in inputs)
+        asserts.equals(env, ctx.attr.reads_selector, "kernel_selector.h" in inputs)
+    return analysistest.end(env)
+
+_compiled_attrs = {
+    "gencodes": attr.string_list(),
+    "reads_selector": attr.bool(),
+    "sources": attr.string_list(),
+}
+
+compiled_test = analysistest.make(_compiled_impl, attrs = _compiled_attrs)
+
+compiled_for_flag_test = analysistest.make(
+    _compiled_impl,
+    attrs = _compiled_attrs,
+    config_settings = {_CUDA_ARCHS: "12.0,8.6,12.1+PTX,8.0"},
+)
+
+compiled_for_exact_flag_test = analysistest.make(
+    _compiled_impl,
+    attrs = _compiled_attrs,
+    config_settings = {_CUDA_ARCHS: "12.0,8.6,12.1+PTX,8.0", _SASS: "exact"},
+)
+
+compiled_for_exact_test = analysistest.make(
+    _compiled_impl,
+    attrs = _compiled_attrs,
+    config_settings = {_SASS: "exact"},
+)
+
+def _optimised_impl(ctx):
+    """Kernels are optimised and free of debug information, whatever the compilation mode."""
+    env = analysistest.begin(ctx)
+    actions = _actions(env, "CudaCompile")
+    asserts.true(env, actions)
+    for action in actions:
+        options = [option for option in action.argv if option.startswith("-")]
+        asserts.equals(env, ["-O3"], [option for option in options if option.startswith("-O")])
+        asserts.equals(env, ["-objtemp"], [option for option in options if option == "-objtemp"])
+        seeds = [option for option in options if "frandom-seed" in option]
+        asserts.equals(env, ["-frandom-seed=marlin_moe_kernels"], seeds)
+        for required in ["-std=c++17", "-static-global-template-stub=false", "--compress-mode=size"]:
+            asserts.true(env, required in options, required)
+        for refused in ["-g", "-g1", "-g2", "-G", "-lineinfo", "-generate-line-info", "--device-debug"]:
+            asserts.false(env, refused in options, refused)
+    return analysistest.end(env)
+
+optimised_in_fastbuild_test = analysistest.make(
+    _optimised_impl,
+    config_settings = {_COMPILATION_MODE: "fastbuild"},
+)
+
+optimised_in_dbg_test = analysistest.make(
+    _optimised_impl,
+    config_settings = {_COMPILATION_MODE: "dbg"},
+)
+
+optimised_in_opt_test = analysistest.make(
+    _optimised_impl,
+    config_settings = {_COMPILATION_MODE: "opt"},
+)
+
+def _handed_on_impl(ctx):
+    """Dependents get one PIC archive per family in use, the selector, and a description."""
+    env = analysistest.begin(ctx)
+    target = analysistest.target_under_test(env)
+    archives = target[DefaultInfo].files.to_list()
+    asserts.equals(env, 4, len(archives))
+    linked = [
+        library
+        for linker_input in target[CcInfo].linking_context.linker_inputs.to_list()
+        for library in linker_input.libraries
+        if linker_input.owner == target.label
+    ]
+    asserts.equals(env, archives, [library.pic_static_library for library in linked])
+    asserts.equals(env, [None] * 4, [library.static_library for library in linked])
+
+    info = target[MarlinKernelsInfo]
+    asserts.equals(env, ["7.5", "8.0", "8.9", "12.0f+PTX"], info.archs)
+    asserts.equals(env, ["sm75", "sm80", "sm89"], info.families)
+    asserts.equals(env, ["gptq_int4", "gptq_int4_a8", "mxfp4_afp8"], info.schemes)
+    asserts.equals(env, ["compute_75:sm_75"], info.specs["sm75"])
+    asserts.equals(env, ["compute_89:sm_89", "compute_120f:sm_120f", "compute_120f:compute_120f"], info.specs["sm89"])
+    sources = _names(info.sources.to_list())
+    asserts.equals(env, SM75_FILES + SM80_FILES + SM89_FILES, sources)
+
+    groups = target[OutputGroupInfo]
+    asserts.equals(env, [info.selector], groups.selector.to_list())
+    asserts.equals(env, [info.manifest], groups.manifest.to_list())
+    asserts.equals(env, sources + COMMON_FILES, _names(groups.generated.to_list()))
+    objects = ["launcher.pic.o"] + [name.replace(".cu", ".pic.o") for name in sources]
+    asserts.equals(env, objects, _names(groups.objects.to_list()))
+
+    headers = target[CcInfo].compilation_context
+    asserts.true(env, info.selector in headers.headers.to_list())
+    asserts.true(env, info.selector.dirname in headers.quote_includes.to_list())
+    return analysistest.end(env)
+
+handed_on_test = analysistest.make(_handed_on_impl)
+
+def _unused_families_are_left_out_impl(ctx):
+    """A family that no architecture asked for uses leaves no archive behind."""
+    env = analysistest.begin(ctx)
+    archives = _names(analysistest.target_under_test(env)[DefaultInfo].files.to_list())
+    asserts.equals(env, 2, len(archives))
+    asserts.true(env, ".srcs." in archives[0], archives[0])
+    asserts.true(env, ".sm80." in archives[1], archives[1])
+    return analysistest.end(env)
+
+unused_families_are_left_out_test = analysistest.make(_unused_families_are_left_out_impl)
+
+def _wrong_argument_is_named_impl(ctx):
+    """A wrong argument fails the target with what was given and what is allowed."""
+    env = analysistest.begin(ctx)
+    asserts.expect_failure(env, ctx.attr.message)
+    return analysistest.end(env)
+
+wrong_argument_is_named_test = analysistest.make(
+    _wrong_argument_is_named_impl,
+    attrs = {"message": attr.string(mandatory = True)},
+    expect_failure = True,
+)
+
+wrong_flag_is_named_test = analysistest.make(
+    _wrong_argument_is_named_impl,
+    attrs = {"message": attr.string(mandatory = True)},
+    config_settings = {_CUDA_ARCHS: "8.0,8.1"},
+    expect_failure = True,
+)
+
+empty_flag_is_named_test = analysistest.make(
+    _wrong_argument_is_named_impl,
+    attrs = {"message": attr.string(mandatory = True)},
+    config_settings = {_CUDA_ARCHS: " , "},
+    expect_failure = True,
+)
