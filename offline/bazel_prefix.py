@@ -7,6 +7,7 @@ any Debian release, without root, and nothing outside the folder changes.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -34,7 +35,8 @@ _PROGRAMS = ("usr/bin/bazel", "usr/libexec/x86_64-linux-gnu/bazel/*")
 # rulesets that stand-ins replace.
 _NOT_NEEDED = r"build-essential|default-jdk|python3|unzip|zlib1g-dev|protobuf-compiler|bazel-rules-python"
 
-# Modules whose sources Debian packages, by their folder under the install base.
+# Modules whose sources Debian packages, by their folder under the install base. All of them are
+# always in the module graph: Bazel refuses to override a module that is not.
 _MODULES = {
     "bazel_features": "tools/features",
     "bazel_skylib": "tools/skylib",
@@ -43,8 +45,10 @@ _MODULES = {
     "rules_java": "rules/java",
     "rules_license": "rules/license",
     "rules_proto": "rules/proto",
-    "rules_shell": "rules/shell",
 }
+
+# The others, with the version that MODULE.bazel asks for: they go into a registry.
+_OPTIONAL_MODULES = {"rules_shell": ("0.6.1", "rules/shell")}
 
 
 def assemble(work: Path, final: Path, requirements: Path, say: Callable[[str], None]) -> None:
@@ -64,6 +68,7 @@ def assemble(work: Path, final: Path, requirements: Path, say: Callable[[str], N
     _collect_libraries(work, final)
     _relink(work, final)
     _write_bazelrc(work, final)
+    _write_registry(work, final)
     for path in ("apt", "wheels", "usr/share/doc", "usr/share/man", "usr/share/java", "etc"):
         shutil.rmtree(work / path, ignore_errors=True)
 
@@ -234,4 +239,18 @@ def _write_bazelrc(work: Path, final: Path) -> None:
     ]
     for module, folder in _MODULES.items():
         lines.append(f"common:offline --override_module={module}={base}/{folder}")
+    lines.append(f"common:offline --registry=file://{final}/registry")
     (work / "bazelrc").write_text("\n".join(lines) + "\n")
+
+
+def _write_registry(work: Path, final: Path) -> None:
+    for module, (version, folder) in _OPTIONAL_MODULES.items():
+        entry = work / "registry/modules" / module / version
+        entry.mkdir(parents=True)
+        text = (work / _INSTALL_BASE / folder / "MODULE.bazel").read_text()
+        # Debian's copy carries another version; Bazel wants the one that it asked for.
+        text = re.sub(r'^( +version = ")[^"]*', rf"\g<1>{version}", text, count=1, flags=re.MULTILINE)
+        (entry / "MODULE.bazel").write_text(text)
+        source = {"type": "local_path", "path": f"{final}/{_INSTALL_BASE}/{folder}"}
+        (entry / "source.json").write_text(json.dumps(source))
+    (work / "registry/bazel_registry.json").write_text("{}")

@@ -60,7 +60,8 @@ def main() -> int:
 def _check_machine(what: str, prefix: Path) -> None:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise BootstrapError(
-            f"The offline bootstrap knows Linux on x86-64, not {sys.platform} {platform.machine()}.",
+            "The offline bootstrap knows Linux on x86-64, "
+            f"not {sys.platform} {platform.machine()}.",
             advice="Put Bazel or Bazelisk on PATH and set MARLIN_BAZELW=online.",
         )
     if any(prefix.resolve().is_relative_to(hidden) for hidden in _HIDDEN):

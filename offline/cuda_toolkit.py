@@ -30,7 +30,9 @@ def try_out(prefix: Path) -> None:
     trial = prefix / "trial"
     trial.mkdir()
     source = trial / "trial.cu"
-    source.write_text("#include <cuda_fp16.h>\n__global__ void trial(__half* x) { *x = __half(1); }\n")
+    source.write_text(
+        "#include <cuda_fp16.h>\n__global__ void trial(__half* x) { *x = __half(1); }\n"
+    )
     command = [str(prefix / "bin/nvcc"), "-c", source.name, "-o", "trial.o", "-arch=sm_80"]
     try:
         result = subprocess.run(command, cwd=trial, capture_output=True, text=True, timeout=120)

@@ -79,7 +79,9 @@ def normalize(name: str) -> str:
 def locked_extras(lock: Path) -> dict[str, set[str]]:
     """The extras that a lock file asks of each package."""
     found = re.findall(r"^([\w.-]+)\[([^\]]+)\]==", lock.read_text(), re.MULTILINE)
-    return {normalize(name): {extra.strip() for extra in extras.split(",")} for name, extras in found}
+    return {
+        normalize(name): {extra.strip() for extra in extras.split(",")} for name, extras in found
+    }
 
 
 def dependencies(requires: list[str], extras: set[str]) -> set[str]:
