@@ -66,7 +66,7 @@ def _files_by_family(ctx, archs, schemes):
     return files
 
 def _compiled_specs(ctx, archs, families):
-    """Returns a dict from family to the specs that its files are compiled for."""
+    """Returns a dict from family, or "srcs", to the specs that its files are compiled for."""
     exact = ctx.attr._sass[BuildSettingInfo].value == "exact"
     specs = {}
     for family in families:
@@ -75,9 +75,10 @@ def _compiled_specs(ctx, archs, families):
             specs[family] = specs_for(ANY_FAMILY, only, exact)
         else:
             specs[family] = specs_for(family, archs, exact)
-    compiled = specs.values() + ([specs_for(ANY_FAMILY, archs, exact)] if ctx.attr.has_srcs else [])
+    if ctx.attr.has_srcs:
+        specs["srcs"] = specs_for(ANY_FAMILY, archs, exact)
     unsupported = {}
-    for family_specs in compiled:
+    for family_specs in specs.values():
         unsupported.update({number: None for number in unsupported_specs(family_specs, cuda_archs)})
     if unsupported:
         supported = [arch.name for arch in all_archs() if arch.number in cuda_archs]

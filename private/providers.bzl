@@ -16,7 +16,7 @@ MarlinGeneratedInfo = provider(
         "schemes": "List of the names of the quantisation schemes used.",
         "selector": "File: kernel_selector.h.",
         "sources": "Dict from family name to the list of its kernel Files.",
-        "specs": "Dict from family name to the list of arch specs that its files are compiled for.",
+        "specs": "Dict from family name, or `srcs`, to the list of arch specs it is compiled for.",
     },
 )
 
@@ -31,7 +31,8 @@ MarlinKernelsInfo = provider(
         "schemes": "List of strings: the quantisation schemes, in table order, custom ones last.",
         "selector": "File: kernel_selector.h, which finds the kernel for given types and tile.",
         "sources": "Depset of Files: the generated kernel files.",
-        "specs": "Dict from family to the list of the arch specs of rules_cuda that its files are " +
-                 "compiled for, for example `{\"sm80\": [\"compute_80:sm_80\"]}`.",
+        "specs": "Dict from family, or `srcs` for hand-written sources, to the list of the arch " +
+                 "specs of rules_cuda that its files are compiled for, for example " +
+                 "`{\"sm80\": [\"compute_80:sm_80\"]}`.",
     },
 )

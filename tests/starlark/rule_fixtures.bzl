@@ -1,7 +1,9 @@
 """Targets that the tests of the rule `marlin_moe_kernels` look at. None of them is ever built."""
 
 load("@bazel_skylib//rules:write_file.bzl", "write_file")
+load("@rules_cuda//cuda:defs.bzl", "cuda_archs")
 load("//:defs.bzl", "marlin_moe_kernels", "quant_scheme")
+load("//private:archs.bzl", "all_archs")
 
 # Schemes whose kernels are in two, two and one of the families, and the files these make.
 SCHEMES = ["mxfp4_afp8", "gptq_int4_a8", "gptq_int4"]
@@ -87,6 +89,17 @@ WRONG_TARGETS = {
     ),
 }
 
+# Architectures of the table that the version of rules_cuda at hand does not know, if there are any.
+_UNKNOWN_TO_RULES_CUDA = [arch for arch in all_archs() if arch.number not in cuda_archs]
+
+WRONG_TARGETS.update({
+    "unknown_to_rules_cuda_" + arch.number: (
+        {"cuda_archs": [arch.name]},
+        "cuda_archs: this version of rules_cuda cannot compile for sm_{}; it can for 7.5, ".format(arch.number),
+    )
+    for arch in _UNKNOWN_TO_RULES_CUDA
+})
+
 def rule_fixtures(name):
     """Declares the targets.
 
@@ -114,6 +127,13 @@ def rule_fixtures(name):
             quant_schemes = SCHEMES,
             tags = ["manual"],
         )
+    marlin_moe_kernels(
+        name = name + "_elsewhere",
+        cuda_archs = ["8.9"],
+        quant_schemes = SCHEMES,
+        tags = ["manual"],
+        test_family_archs = {"sm75": ["9.0"]},
+    )
     marlin_moe_kernels(
         name = name + "_every_scheme",
         tags = ["manual"],
