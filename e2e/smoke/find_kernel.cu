@@ -23,6 +23,4 @@ static MarlinFuncPtr find_kernel(int threads) {
 
 }  // namespace marlin_moe_wna16
 
-bool has_smoke_kernel(int threads) {
-  return marlin_moe_wna16::find_kernel(threads) != nullptr;
-}
+bool has_smoke_kernel(int threads) { return marlin_moe_wna16::find_kernel(threads) != nullptr; }

@@ -53,7 +53,7 @@ def family_of(path: Path, specs: dict[str, list[str]]) -> str:
 
 
 def check_object(tool: Path, path: Path, specs: list[str], kernels: int | None) -> list[str]:
-    """Returns what is wrong with an object. `kernels` is how many each of its cubins should hold."""
+    """Returns what is wrong with an object, whose cubins should hold that many kernels each."""
     problems = []
     expected = sorted(listed_as(spec) for spec in specs)
     found = code_in(tool, path)
