@@ -16,7 +16,7 @@ def lint_test(name, check, data = [], deps = []):
     """
     py_test(
         name = name,
-        size = "small",
+        size = "medium",
         srcs = ["lint.py"],
         args = [check, "$(rootpath //:MODULE.bazel)"] + ["$(rootpaths {})".format(label) for label in data],
         data = data + ["//:MODULE.bazel"],

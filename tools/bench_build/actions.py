@@ -1,0 +1,96 @@
+"""Compile commands as Bazel has them, made runnable outside Bazel, and their cost.
+
+So the figures cannot drift from the build: options come from Bazel's own action graph.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Compile:
+    """A compile command without its source and its outputs; it runs in REPOSITORY."""
+
+    arguments: tuple[str, ...]
+
+    def run(self, source: Path, output: Path, *options: str) -> float:
+        """Compiles source to output with more options in front; returns the CPU seconds."""
+        program, *rest = self.arguments
+        return cpu_seconds([program, *options, *rest, "-c", str(source), "-o", str(output)])
+
+
+def cpu_seconds(command: Sequence[str]) -> float:
+    """Runs a command that must succeed; returns user and system time, its children's included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def machine_line() -> str:
+    """What else says how far the figures hold: CPUs, load and revision."""
+    head = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
+    revision = subprocess.run(head, capture_output=True, text=True, check=False).stdout.strip()
+    load = os.getloadavg()[0]
+    return f"{os.cpu_count()} CPUs, load {load:.1f}, revision {revision or 'unknown'}"
+
+
+def bazel_compile(
+    bazel: str, mnemonic: str, target: str, source: str, archs: str, mode: str = "fastbuild"
+) -> Compile:
+    """Returns the command of the action that compiles a source of a target.
+
+    Args:
+      bazel: the Bazel command, which may hold startup options.
+      mnemonic: CudaCompile or CppCompile.
+      target: label of the target.
+      source: how the path of the source ends.
+      archs: value of --cuda_archs.
+      mode: value of --compilation_mode.
+    """
+    flags = [f"--cuda_archs={archs}", f"--compilation_mode={mode}"]
+    query = [f'mnemonic("^{mnemonic}$", {target})', "--output=jsonproto", *flags]
+    graph = json.loads(_bazel(bazel, "aquery", *query))
+    for action in graph.get("actions", []):
+        arguments = action["arguments"]
+        if any(argument.endswith(source) for argument in arguments):
+            return _runnable(arguments, _bazel(bazel, "info", "output_base", *flags).strip())
+    raise SystemExit(f"{target} has no {mnemonic} of a source named *{source} for {archs}")
+
+
+def _bazel(bazel: str, command: str, *arguments: str) -> str:
+    result = subprocess.run(
+        [*shlex.split(bazel), command, "--noshow_progress", *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        raise SystemExit(f"{bazel} {command} failed:\n{result.stderr}")
+    return result.stdout
+
+
+def _runnable(arguments: Sequence[str], output_base: str) -> Compile:
+    """Drops the action's files, and makes paths of other repositories absolute."""
+    kept = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in ("-c", "-o", "-MF"):
+            next(rest)
+        elif argument != "-MD" and not argument.startswith(("-frandom-seed=bazel-out", "-MF")):
+            kept.append(
+                re.sub(r"^(-I|-isystem|-iquote)?external/", rf"\1{output_base}/external/", argument)
+            )
+    return Compile(tuple(kept))

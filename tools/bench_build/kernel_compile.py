@@ -1,0 +1,127 @@
+"""Measures the compile of each kernel alone: CPU seconds, object bytes and cubin bytes.
+
+    kernel_compile.py [--schemes gptq_int4] [--arch sm_80] [--every N] [--bazel COMMAND]
+
+Each instantiation goes into a file of its own, compiled with the options that Bazel uses for
+//csrc/marlin_moe:kernels. What the headers alone cost, as the median of several compiles, is taken
+off the seconds and the bytes. Bazel compresses device code in objects; the cubin is what a device
+loads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from actions import REPOSITORY, Compile, bazel_compile, machine_line
+
+_HEADER_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of one file, or of one kernel when that of the headers is taken off."""
+
+    name: str
+    seconds: float
+    object_bytes: int
+    cubin_bytes: int
+
+
+def instantiations(directory: Path) -> Iterator[tuple[str, str, str]]:
+    """Yields file name, the file with no instantiation in it, and an instantiation."""
+    for file in sorted(directory.glob("*_kernel_*.cu")):
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        kernels = [line for line in lines if line.startswith("template ")]
+        bare = "".join(line for line in lines if line not in kernels)
+        for kernel in kernels:
+            yield file.stem, bare, kernel
+
+
+def compile_one(compiler: Compile, work: Path, name: str, text: str) -> Cost:
+    """Compiles a text as a file of its own."""
+    with tempfile.TemporaryDirectory(dir=work) as kept:
+        source = Path(kept) / "kernel.cu"
+        source.write_text(text, encoding="utf-8")
+        output = Path(kept) / "kernel.o"
+        seconds = compiler.run(source, output, "--keep", f"--keep-dir={kept}")
+        cubins = list(Path(kept).glob("*.cubin"))
+        if len(cubins) != 1:
+            raise SystemExit(f"{name}: expected one cubin, found {len(cubins)}")
+        return Cost(name, seconds, output.stat().st_size, cubins[0].stat().st_size)
+
+
+def measure(compiler: Compile, generated: Path, every: int, work: Path) -> tuple[Cost, list[Cost]]:
+    """Returns the cost of the headers alone, and that of every N-th kernel beyond it."""
+    kernels = list(instantiations(generated))
+    if not kernels:
+        raise SystemExit(f"no instantiation in {generated}")
+    runs = [compile_one(compiler, work, "headers", kernels[0][1]) for _ in range(_HEADER_RUNS)]
+    seconds = statistics.median(run.seconds for run in runs)
+    headers = Cost("headers", seconds, runs[0].object_bytes, runs[0].cubin_bytes)
+    costs = []
+    for file, bare, kernel in kernels[::every]:
+        # Behind the headers and before the end of the namespace, as in the generated file.
+        head, brace, tail = bare.rpartition("}")
+        name = (
+            f"{file} {kernel.partition('.id(), ')[2].rpartition('.id(), ')[2].rpartition('>')[0]}"
+        )
+        whole = compile_one(compiler, work, name, head + kernel + brace + tail)
+        costs.append(
+            Cost(
+                name,
+                whole.seconds - headers.seconds,
+                whole.object_bytes - headers.object_bytes,
+                whole.cubin_bytes - headers.cubin_bytes,
+            )
+        )
+        print(
+            f"{costs[-1].seconds:6.2f} s {costs[-1].object_bytes:7} {costs[-1].cubin_bytes:7}  ",
+            end="",
+        )
+        print(name, flush=True)
+    return headers, costs
+
+
+def report(headers: Cost, costs: Sequence[Cost]) -> None:
+    """Prints minimum, median and maximum over the kernels."""
+    print(f"headers alone: {headers.seconds:.2f} s, object {headers.object_bytes} bytes")
+    print(f"{len(costs)} kernels, beyond the headers     min   median      max      sum")
+    for title, digits, values in (
+        ("CPU seconds", 2, [cost.seconds for cost in costs]),
+        ("object bytes", 0, [cost.object_bytes for cost in costs]),
+        ("cubin bytes", 0, [cost.cubin_bytes for cost in costs]),
+    ):
+        figures = (min(values), statistics.median(values), max(values), sum(values))
+        print(f"{title:33}" + " ".join(f"{figure:8.{digits}f}" for figure in figures))
+
+
+def main() -> int:
+    """Runs the command line; returns the process's exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--schemes", default="gptq_int4", help="quantisation schemes")
+    parser.add_argument("--arch", default="sm_80", help="the one architecture")
+    parser.add_argument("--family", default="sm80", help="its kernel family")
+    parser.add_argument("--every", type=int, default=1, help="only every N-th kernel")
+    parser.add_argument("--bazel", default="./bazelw", help="the Bazel command")
+    options = parser.parse_args()
+    target = f"//csrc/marlin_moe:kernels.{options.family}"
+    compiler = bazel_compile(options.bazel, "CudaCompile", target, ".cu", options.arch)
+    print(machine_line())
+    with tempfile.TemporaryDirectory() as directory:
+        work = Path(directory)
+        generator = [sys.executable, str(REPOSITORY / "tools/marlin_gen/gen.py"), options.arch]
+        generator += ["--schemes", options.schemes, "--out-dir", str(work / "generated")]
+        subprocess.run(generator, check=True)
+        report(*measure(compiler, work / "generated", options.every, work))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

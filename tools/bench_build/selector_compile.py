@@ -1,0 +1,63 @@
+"""Measures the compile of the file that includes the selector, csrc/marlin_moe/kernel_table.cc.
+
+    selector_compile.py [--archs 7.5,8.0,8.9] [--runs 3] [--bazel COMMAND]
+
+It is compiled with the options that Bazel uses, with no branch and with every kernel of the table,
+in both selector styles, unoptimised (Bazel's default) and optimised.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from actions import REPOSITORY, bazel_compile, machine_line
+
+_TARGET = "//csrc/marlin_moe:moe_gemm"
+_SOURCE = "csrc/marlin_moe/kernel_table.cc"
+
+
+def generate(directory: Path, archs: str, style: str) -> int:
+    """Writes the selector of every kernel into a directory; returns the number of kernels."""
+    command = [sys.executable, str(REPOSITORY / "tools/marlin_gen/gen.py"), archs]
+    command += ["--selector", style, "--out-dir", str(directory)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+    return len(manifest["instantiations"])
+
+
+def main() -> int:
+    """Runs the command line; returns the process's exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--archs", default="7.5,8.0,8.9", help="architectures of the kernels")
+    parser.add_argument("--runs", type=int, default=3, help="compiles of each, whose median counts")
+    parser.add_argument("--bazel", default="./bazelw", help="the Bazel command")
+    options = parser.parse_args()
+    print(machine_line())
+    with tempfile.TemporaryDirectory() as directory:
+        work = Path(directory)
+        branches = {"none": 0}
+        (work / "none").mkdir()
+        (work / "none/kernel_selector.h").touch()
+        for style in ("switch", "chain"):
+            branches[style] = generate(work / style, options.archs, style)
+        for mode in ("fastbuild", "opt"):
+            compiler = bazel_compile(options.bazel, "CppCompile", _TARGET, _SOURCE, "sm_80", mode)
+            for style, count in branches.items():
+                seconds = [
+                    compiler.run(REPOSITORY / _SOURCE, work / "x.o", "-iquote", str(work / style))
+                    for _ in range(options.runs)
+                ]
+                print(f"{mode:9} {style:6} {count:4} branches: ", end="")
+                print(f"{statistics.median(seconds):5.2f} CPU seconds, ", end="")
+                print(f"object {(work / 'x.o').stat().st_size} bytes", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
