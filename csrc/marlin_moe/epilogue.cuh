@@ -32,11 +32,11 @@ class Epilogue {
   // shared memory has arrived and been read.
   __device__ __forceinline__ void run(const Multiplier<Traits>& multiplier, const TileShare& share,
                                       int expert, int n_tile) {
-    if (share.owns) await_contributors(share);
     // Not unrolled over m blocks: each of them picks its registers by a uniform branch instead.
 #pragma unroll 1
     for (int m = 0; m < Traits::kMBlocks; ++m) {
       store_sums(multiplier, m);
+      if (m == 0 && share.owns) await_contributors(share);
       __syncthreads();
 #pragma unroll 1
       for (int unit = position_.thread; unit < kRowsPerBlock * kUnitsPerRow;
@@ -107,6 +107,8 @@ class Epilogue {
       to[1] = make_float4(v[4], v[5], v[6], v[7]);
       return;
     }
+    // Unrolled so that several loads are under way before the first sum, in the same order.
+#pragma unroll 4
     for (int i = 0; i < share.num_contributors; ++i) {
       add_global(v, partial(share.first_contributor + i) + tile_offset);
     }
@@ -132,14 +134,26 @@ class Epilogue {
     add(v, __ldcg(quads), __ldcg(quads + 1));
   }
 
+  static __device__ __forceinline__ void scale(float (&v)[kUnit], float factor) {
+#pragma unroll
+    for (int i = 0; i < kUnit; ++i) v[i] *= factor;
+  }
+  static __device__ __forceinline__ float power_of_two(int power) {
+    return __int_as_float((127 + power) << 23);
+  }
+
   __device__ __forceinline__ void write_output(float (&v)[kUnit], int expert, int id, int column) {
     using Output = typename Traits::Output;
+    if constexpr (Traits::kGrouped && Traits::Scale::kSumPower != 0) {
+      scale(v, power_of_two(Traits::Scale::kSumPower));
+    }
     if constexpr (Traits::kChannel) {
       float s[kUnit];
       load_permuted(s, params_.scales, expert, column);
 #pragma unroll
       for (int i = 0; i < kUnit; ++i) v[i] *= s[i];
     }
+    if constexpr (Traits::kGlobalScale) scale(v, __ldg(params_.global_scales + expert));
     if (params_.bias != nullptr) {
       float b[kUnit];
       load_permuted(b, params_.bias, expert, column);
@@ -147,9 +161,7 @@ class Epilogue {
       for (int i = 0; i < kUnit; ++i) v[i] += b[i];
     }
     if (params_.topk_weights != nullptr) {
-      const float weight = __ldg(params_.topk_weights + id);
-#pragma unroll
-      for (int i = 0; i < kUnit; ++i) v[i] *= weight;
+      scale(v, __ldg(params_.topk_weights + id));
     }
     int4 out;
     out.x = Output::pack(v[0], v[1]);
@@ -175,12 +187,12 @@ class Epilogue {
     }
   }
 
+  // To be followed by a barrier.
   __device__ __forceinline__ void await_contributors(const TileShare& share) {
     for (int i = position_.thread; i < share.num_contributors; i += Traits::kThreads) {
       while (lock_acquire(params_.locks + share.first_contributor + i) == 0) {
       }
     }
-    if (share.num_contributors > 0) __syncthreads();
   }
 
   // The locks go back to zero, as the next launch expects them.
@@ -190,12 +202,10 @@ class Epilogue {
     }
   }
 
-  // The barrier behind the last m block orders the other threads' partial sums before the signal.
+  // The barrier behind the last m block orders the other threads' partial sums before the signal,
+  // and a release is cumulative.
   __device__ __forceinline__ void contribute() {
-    if (position_.thread == 0) {
-      __threadfence();
-      lock_release(params_.locks + stripe_, 1);
-    }
+    if (position_.thread == 0) lock_release(params_.locks + stripe_, 1);
   }
 
   const Params& params_;

@@ -24,7 +24,8 @@ struct KernelParams {
   const void* b;
   const void* scales;
   const void* zero_points;
-  const void* bias;  // null: none
+  const void* bias;            // null: none
+  const float* global_scales;  // NVFP4
   void* c;
   const int* g_idx;
   const float* topk_weights;  // null: no multiplication
@@ -39,7 +40,7 @@ struct KernelParams {
   int n;
   int k;
   int num_groups;          // scale rows per expert
-  int m_group;             // m blocks that visit a column tile one after another
+  int stripe_slack;        // stages a stripe may grow by so that stripes end with tiles
   bool expert_parallel;    // whether expert_ids may hold -1
 };
 

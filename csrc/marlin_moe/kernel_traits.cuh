@@ -17,8 +17,8 @@ template <ScalarTypeId kAId, ScalarTypeId kBId, ScalarTypeId kCId, ScalarTypeId 
 struct KernelTraits {
   using Element = ElementType<kAId>;
   using Output = ElementType<kCId>;
-  using Weight = WeightType<kBId>;
-  using Decoder = NibbleDecoder<kAId>;
+  using Weight = WeightDecoder<kBId, kAId>;
+  using Scale = ScaleDecoder<kSId, kAId>;
 
   static constexpr int kThreads = kThreads_;
   static constexpr int kStages = kStages_;
@@ -49,11 +49,15 @@ struct KernelTraits {
   static constexpr int kNWarps = kShape.n_warps();
   static constexpr int kKWarps = kShape.k_warps();
   static constexpr int kGroupsPerStage = kShape.groups_per_stage();
+  // Words of packed weights that a lane has of a 16×16 tile.
+  static constexpr int kWordsPerTile = kShape.b_bits / 4;
+  // NVFP4's blocks have a scale each, and each expert one more.
+  static constexpr bool kGlobalScale = kSId == MARLIN_TYPE_NAMESPACE::kFE4M3fn.id();
   // Accumulator tiles of four floats per m block: 8 columns each, transposed 16 columns.
   static constexpr int kAccTiles = kTransposed ? 4 : 8;
 
   static_assert(kCId == kAId, "16-bit activations and the output have one type");
-  static_assert(kSId == kCId, "scales have the output's type");
+  static_assert(kSId == kCId || kGrouped, "8-bit scales are per group");
   static_assert(kShape.k_blocks_per_warp() == 2, "a warp multiplies two 16-row blocks in a stage");
   static_assert(!kMBlockSize8 || kThreadMBlocks == 1, "an 8-row tile is one m block");
 };

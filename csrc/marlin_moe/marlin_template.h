@@ -63,26 +63,26 @@ __device__ __forceinline__ void run_stripe(const ::MARLIN_NAMESPACE_NAME::Kernel
                            : num_blocks;
   const int n_tiles = (params.n + Traits::kThreadN - 1) / Traits::kThreadN;
   const int k_tiles = params.k / Traits::kThreadK;
-  const int total = m_blocks * n_tiles * k_tiles;
-  const int length = stripe_length(total, static_cast<int>(gridDim.x));
+  const StripePlan plan = plan_stripes(m_blocks * n_tiles, k_tiles, static_cast<int>(gridDim.x),
+                                       params.stripe_slack);
   const int stripe = static_cast<int>(gridDim.x - 1 - blockIdx.x);
 
   StageLoader<Traits> loader(params, shared);
   Multiplier<Traits> multiplier(params, shared);
   Epilogue<Traits> epilogue(params, shared, ids, stripe);
 
-  const int end = min((stripe + 1) * length, total);
+  const int end = plan.end(stripe);
 #pragma unroll 1
-  for (int stage = stripe * length; stage < end;) {
+  for (int stage = plan.begin(stripe); stage < end;) {
     const int tile = stage / k_tiles;
     const int k_begin = stage - tile * k_tiles;
     const int k_end = min(k_tiles, k_begin + end - stage);
     stage += k_end - k_begin;
 
-    const TilePosition position = tile_position(tile, m_blocks, n_tiles, params.m_group);
+    const int n_tile = tile % n_tiles;
     const int block = params.expert_parallel
-                          ? find_expert_block(params.expert_ids, num_blocks, position.m_block)
-                          : position.m_block;
+                          ? find_expert_block(params.expert_ids, num_blocks, tile / n_tiles)
+                          : tile / n_tiles;
     const int expert = params.expert_ids[block];
     if (expert < 0) continue;
 
@@ -90,13 +90,13 @@ __device__ __forceinline__ void run_stripe(const ::MARLIN_NAMESPACE_NAME::Kernel
       ids[threadIdx.x] = params.sorted_token_ids[block * Traits::kRows + threadIdx.x];
     }
     __syncthreads();
-    loader.begin_tile(ids, expert, position.n_tile, k_begin);
-    multiplier.begin_tile(expert, position.n_tile);
+    loader.begin_tile(ids, expert, n_tile, k_begin);
+    multiplier.begin_tile(expert, n_tile);
     multiply_stages(loader, multiplier, k_begin, k_end);
 
-    const int last_stripe = ((tile + 1) * k_tiles - 1) / length;
+    const int last_stripe = plan.stripe_of((tile + 1) * k_tiles - 1);
     const TileShare share{k_begin == 0, stripe + 1, last_stripe - stripe};
-    epilogue.run(multiplier, share, expert, position.n_tile);
+    epilogue.run(multiplier, share, expert, n_tile);
   }
 }
 

@@ -7,19 +7,19 @@
 
 #include "kernel_table.h"
 #include "permute_columns.h"
-#include "schedule.h"
 
 namespace marlin_moe {
 
 // Threads of this library's kernels that a multiprocessor is given at most; more blocks than that
 // need more partial sums and gain nothing (docs/kernel-notes.md).
 static constexpr int kMaxThreadsPerSm = 512;
+// Stages worth about as much as the exchange of partial sums that they save.
+static constexpr int kDefaultStripeSlack = 8;
 static constexpr std::size_t kAlignment = 256;  // of the workspace's parts
 
-// Tiles a kernel may have (SCHEME_LIMITS in private/quant_schemes.bzl), the first that serves is
-// preferred.
+// Tiles a kernel may have (SCHEME_LIMITS in private/quant_schemes.bzl).
 static constexpr MoeGemmConfig kTiles[] = {
-    {128, 128, 256, 0, 0}, {64, 256, 256, 0, 0}, {64, 128, 128, 0, 0}, {128, 64, 128, 0, 0}};
+    {64, 128, 128}, {64, 256, 256}, {128, 128, 256}, {128, 64, 128}};
 
 static Status invalid(const std::string& argument, const std::string& given,
                       const std::string& allowed) {
@@ -199,46 +199,69 @@ static double expected_blocks(const MoeGemmArgs& args) {
   return std::max(active, ids / args.block_size + 0.5 * active);
 }
 
-static bool tile_serves(const MoeGemmArgs& args, const MoeGemmConfig& tile) {
-  if (args.k % tile.thread_k != 0) return false;
-  if (tile.threads == 256) return tile.thread_n == (args.block_size <= 16 ? 128 : 256);
-  return true;
+
+// The tile to try first for a shape, as measured on an H100 (docs/kernel-notes.md). Many rows fill a
+// wide tile, which reads A less often. Few rows leave the weights' bytes to count, and small tiles
+// keep more loads under way; unless there is so little work that one block per multiprocessor, which
+// seldom shares a tile with another, does it sooner.
+static MoeGemmConfig preferred_config(const MoeGemmArgs& args, const DeviceInfo& device) {
+  constexpr int kSmallStagesPerSm = 16;
+  const double blocks = expected_blocks(args);
+  if (args.block_size <= 16 && args.k % 128 == 0) {
+    const double stages = blocks * ((args.n + 127) / 128) * (args.k / 128);
+    if (stages <= kSmallStagesPerSm * device.multiprocessors) return {128, 128, 256, 1};
+  }
+  const bool many_rows = args.block_size == 64 || (args.block_size == 48 && args.n > args.k);
+  if (many_rows && args.n % 256 == 0 && blocks * (args.n / 256) >= device.multiprocessors) {
+    return {64, 256, 256};
+  }
+  return {64, 128, 128};
+}
+
+static int most_blocks_per_sm(const Kernel& kernel) {
+  return std::min(kernel.max_blocks_per_sm, kMaxThreadsPerSm / kernel.shape.threads);
+}
+
+// Chooses a configuration for checked arguments, and its kernel: the preferred one, or the first that
+// was built and fits the device.
+static Status choose(const MoeGemmArgs& args, const DeviceInfo& device, Kernel* kernel,
+                     MoeGemmConfig* config) {
+  *config = preferred_config(args, device);
+  Status status = find_kernel(args, *config, device, kernel);
+  for (const MoeGemmConfig& tile : kTiles) {
+    if (status.code != StatusCode::kNoKernel) break;
+    if (args.k % tile.thread_k != 0) continue;
+    *config = tile;
+    status = find_kernel(args, tile, device, kernel);
+  }
+  if (!status.ok()) return status;
+  if (config->blocks_per_sm == 0) config->blocks_per_sm = most_blocks_per_sm(*kernel);
+  config->stripe_slack = kDefaultStripeSlack;
+  return {};
 }
 
 Status moe_gemm_choose_config(const MoeGemmArgs& args, MoeGemmConfig* config) {
   Status status = check_problem(args);
   DeviceInfo device{};
   if (status.ok()) status = device_info(&device);
-  if (!status.ok()) return status;
-
-  Status none{StatusCode::kNoKernel, "no tile serves the shape"};
-  for (const MoeGemmConfig& tile : kTiles) {
-    if (!tile_serves(args, tile)) continue;
-    Kernel kernel;
-    status = find_kernel(args, tile, device, &kernel);
-    if (status.ok()) {
-      *config = tile;
-      config->blocks_per_sm = std::min(kernel.max_blocks_per_sm, kMaxThreadsPerSm / tile.threads);
-      config->m_group = expected_blocks(args) > 2.0 * args.num_experts ? 8 : 1;
-      return {};
-    }
-    if (status.code != StatusCode::kNoKernel) return status;
-    none = status;
-  }
-  return none;
+  Kernel kernel;
+  if (status.ok()) status = choose(args, device, &kernel, config);
+  return status;
 }
 
-// The override with its zeros filled in, checked.
+// The override with what it leaves open filled in, checked.
 static Status complete_config(const MoeGemmArgs& args, const MoeGemmConfig& given,
                               const Kernel& kernel, MoeGemmConfig* config) {
   *config = given;
-  const int most = std::min(kernel.max_blocks_per_sm, kMaxThreadsPerSm / given.threads);
+  const int most = most_blocks_per_sm(kernel);
   if (config->blocks_per_sm == 0) config->blocks_per_sm = most;
   if (config->blocks_per_sm < 1 || config->blocks_per_sm > most) {
     return invalid("config.blocks_per_sm", given.blocks_per_sm, "1 to " + std::to_string(most));
   }
-  if (config->m_group == 0) config->m_group = 1;
-  if (config->m_group < 1) return invalid("config.m_group", given.m_group, "1 or more");
+  if (config->stripe_slack == -1) config->stripe_slack = kDefaultStripeSlack;
+  if (config->stripe_slack < 0) {
+    return invalid("config.stripe_slack", given.stripe_slack, "-1 (chosen), 0 or more");
+  }
   if (args.k % config->thread_k != 0) {
     return invalid("config.thread_k", given.thread_k, "a divisor of k = " + std::to_string(args.k));
   }
@@ -283,7 +306,7 @@ static MARLIN_NAMESPACE_NAME::KernelParams kernel_params(const MoeGemmArgs& args
   params.n = args.n;
   params.k = args.k;
   params.num_groups = args.num_groups;
-  params.m_group = args.expert_parallel ? 1 : config.m_group;
+  params.stripe_slack = config.stripe_slack;
   params.expert_parallel = args.expert_parallel;
   return params;
 }
@@ -349,13 +372,13 @@ Status moe_gemm(const MoeGemmArgs& args, const MoeGemmConfig* config) {
                 std::to_string(layout.bytes) + ", as moe_gemm_workspace_size() says"};
   }
   MoeGemmConfig chosen;
-  if (config == nullptr) {
-    status = moe_gemm_choose_config(args, &chosen);
-    if (!status.ok()) return status;
-  }
   Kernel kernel;
-  status = find_kernel(args, config == nullptr ? chosen : *config, device, &kernel);
-  if (status.ok() && config != nullptr) status = complete_config(args, *config, kernel, &chosen);
+  if (config == nullptr) {
+    status = choose(args, device, &kernel, &chosen);
+  } else {
+    status = find_kernel(args, *config, device, &kernel);
+    if (status.ok()) status = complete_config(args, *config, kernel, &chosen);
+  }
   if (!status.ok()) return status;
   return launch(args, chosen, kernel, device, layout);
 }

@@ -90,7 +90,9 @@ struct MoeGemmConfig {
   int thread_n = 0;
   int threads = 0;
   int blocks_per_sm = 0;  // 0: as many as fit
-  int m_group = 0;        // consecutive m blocks that share a column tile; 0: chosen from the shape
+  // Pipeline stages that a block's share of the work may grow by so that it ends where a tile ends,
+  // which saves an exchange of partial sums; -1: chosen from the tile
+  int stripe_slack = -1;
 };
 
 // Sets *bytes to the scratch memory that moe_gemm() needs for these arguments (pointers are not

@@ -14,7 +14,7 @@ namespace marlin_moe {
 template <class Traits>
 struct Fragment {
   std::uint32_t a[Traits::kMBlocks][4];  // 16×16 of A each; an 8-row tile uses two registers
-  std::uint32_t b[4];                    // four 16×16 tiles of packed weights
+  std::uint32_t b[4 * Traits::kWordsPerTile];  // four 16×16 tiles of packed weights
   // Scales of columns c + 8 t, t = 0 … 7 (c = lane / 4), two to a register. Act-order has a set for
   // each of the lane's rows 2q + {0, 1, 8, 9}.
   std::uint32_t s[Traits::kActOrder ? 4 : 1][4];
@@ -56,8 +56,7 @@ class Multiplier {
     const char* stage = shared_ + slot * kShape.stage_bytes();
     const int k_block = 2 * position_.k_warp + sub;
     load_a(fragment, stage, k_block);
-    const int4* b = reinterpret_cast<const int4*>(stage + kShape.b_offset());
-    store_words(fragment.b, b[sub * Traits::kThreads + position_.thread]);
+    load_b(fragment, stage, sub);
     if constexpr (Traits::kGrouped) load_scales(fragment, stage, k_block);
     if constexpr (Traits::kActOrder) {
       load_row_scales(fragment, k_tile * (Traits::kThreadK / 16) + k_block);
@@ -95,7 +94,7 @@ class Multiplier {
   static constexpr TileShape kShape = Traits::kShape;
   static constexpr int kChunksPerRow = Traits::kThreadK / 8;
 
-  static __device__ __forceinline__ void store_words(std::uint32_t (&to)[4], const int4& from) {
+  static __device__ __forceinline__ void store_words(std::uint32_t* to, const int4& from) {
     to[0] = from.x;
     to[1] = from.y;
     to[2] = from.z;
@@ -120,13 +119,31 @@ class Multiplier {
     }
   }
 
+  __device__ __forceinline__ void load_b(Fragment<Traits>& fragment, const char* stage, int sub) {
+    constexpr int kChunks = Traits::kWordsPerTile;
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) {
+      const int offset =
+          b_chunk_offset<Traits>(position_, sub, kChunks * position_.lane + i) + kShape.b_offset();
+      store_words(fragment.b + 4 * i, *reinterpret_cast<const int4*>(stage + offset));
+    }
+  }
+
   __device__ __forceinline__ void load_scales(Fragment<Traits>& fragment, const char* stage,
                                               int k_block) {
     const int group = Traits::kGroupsPerStage > 1 ? k_block / Traits::kGroupBlocks : 0;
     const int column = position_.n_warp * 64 + position_.lane / 4 * 8;
     const int index = group * Traits::kThreadN + column;
-    store_words(fragment.s[0],
-                *reinterpret_cast<const int4*>(stage + kShape.s_offset() + index * 2));
+    const char* scales = stage + kShape.s_offset() + index * (kShape.s_bits / 8);
+    std::uint32_t words[Traits::Scale::kWords];
+    if constexpr (Traits::Scale::kWords == 4) {
+      store_words(words, *reinterpret_cast<const int4*>(scales));
+    } else {
+      const int2 pair = *reinterpret_cast<const int2*>(scales);
+      words[0] = pair.x;
+      words[1] = pair.y;
+    }
+    Traits::Scale::decode(words, fragment.s[0]);
     if constexpr (Traits::Weight::kHasZeroPoints) {
       fragment.zp = *reinterpret_cast<const std::uint32_t*>(stage + kShape.zp_offset() + index / 2);
     }
@@ -153,13 +170,12 @@ class Multiplier {
   __device__ __forceinline__ void dequantize(const Fragment<Traits>& fragment, int j,
                                              std::uint32_t (&w)[4]) {
     using Element = typename Traits::Element;
-    using Decoder = typename Traits::Decoder;
-    ZeroOffset left = Decoder::template offset<Traits::Weight::kZero>();
-    ZeroOffset right = left;
+    const std::uint32_t* words = fragment.b + j * Traits::kWordsPerTile;
     if constexpr (Traits::Weight::kHasZeroPoints) {
-      Decoder::offsets(Traits::kChannel ? channel_zp_ : fragment.zp, j, left, right);
+      Traits::Weight::decode(words, Traits::kChannel ? channel_zp_ : fragment.zp, j, w);
+    } else {
+      Traits::Weight::decode(words, w);
     }
-    Decoder::unpack(fragment.b[j], left, right, w);
     if constexpr (Traits::kGrouped) {
       const std::uint32_t s_left = broadcast_low(fragment.s[0][j]);
       const std::uint32_t s_right = broadcast_high(fragment.s[0][j]);

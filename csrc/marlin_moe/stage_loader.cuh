@@ -19,6 +19,18 @@ __device__ __forceinline__ int a_chunk_offset(int row, int chunk) {
   return (row * kChunksPerRow + (chunk ^ (row % 8))) * 16;
 }
 
+// Byte offset of a 16-byte chunk of a warp's piece of B: the piece's chunk `chunk` of its 16-row block
+// `sub`. Of two chunks per lane, those of lanes 4 to 7 (mod 8) change places, so that eight lanes
+// that read one chunk each meet eight different groups of banks.
+template <class Traits>
+__device__ __forceinline__ int b_chunk_offset(const ThreadPosition<Traits>& position, int sub,
+                                              int chunk) {
+  constexpr int kChunks = Traits::kWordsPerTile;
+  if (kChunks == 2) chunk ^= chunk / 8 % 2;
+  const int warp = position.thread / 32;
+  return ((sub * (Traits::kThreads / 32) + warp) * (32 * kChunks) + chunk) * 16;
+}
+
 template <class Traits>
 class StageLoader {
  public:
@@ -76,8 +88,11 @@ class StageLoader {
     }
   }
 
-  // B is packed in pieces of 16 rows × 64 columns, 32 lanes of 16 bytes each: what a lane multiplies
-  // is what it copies, so no other thread has to see it.
+  // B is packed in pieces of 16 rows × 64 columns. Of four-bit weights a lane copies the 16 bytes that
+  // it will multiply. Of eight-bit weights it needs two neighbouring chunks of 16 bytes: the warp
+  // copies 32 chunks at a time, and puts them where both halves can be read without bank conflicts.
+  static constexpr int kBChunks = Traits::kWordsPerTile;
+
   __device__ __forceinline__ void begin_b(int expert, int n_tile, int k_tile) {
     const int n_pieces = params_.n / 64;
     const int piece = n_tile * Traits::kNWarps + position_.n_warp;
@@ -85,18 +100,25 @@ class StageLoader {
                                  k_tile * (Traits::kThreadK / 16) + 2 * position_.k_warp;
     b_valid_ = piece < n_pieces;
     b_ = static_cast<const int4*>(params_.b) +
-         (k_block * n_pieces + (b_valid_ ? piece : 0)) * 32 + position_.lane;
+         (k_block * n_pieces + (b_valid_ ? piece : 0)) * (32 * kBChunks) + position_.lane;
   }
 
   __device__ __forceinline__ void issue_b(char* stage) {
-    const int row_stride = params_.n / 2;  // in units of 16 bytes: n / 64 pieces of 32 lanes
-    int4* to = reinterpret_cast<int4*>(stage + kShape.b_offset()) + position_.thread;
-    copy_async_16(to, b_, b_valid_);
-    copy_async_16(to + Traits::kThreads, b_ + row_stride, b_valid_);
+    const int row_stride = params_.n / 2 * kBChunks;  // in chunks: n / 64 pieces of 32 lanes
+    char* to = stage + kShape.b_offset();
+#pragma unroll
+    for (int sub = 0; sub < 2; ++sub) {
+#pragma unroll
+      for (int i = 0; i < kBChunks; ++i) {
+        copy_async_16(to + b_chunk_offset<Traits>(position_, sub, 32 * i + position_.lane),
+                      b_ + sub * row_stride + 32 * i, b_valid_);
+      }
+    }
     b_ += static_cast<std::int64_t>(row_stride) * (Traits::kThreadK / 16);
   }
 
-  static constexpr int kScaleChunks = Traits::kThreadN / 8;
+  static constexpr int kScaleBytes = kShape.s_bits / 8;
+  static constexpr int kScaleChunks = Traits::kThreadN * kScaleBytes / 16;
   static constexpr int kZeroChunks = Traits::kThreadN / 32;
   static_assert(Traits::kGroupsPerStage * kScaleChunks <= Traits::kThreads,
                 "one copy per thread brings a stage's scales");
@@ -104,10 +126,10 @@ class StageLoader {
   __device__ __forceinline__ void begin_scales(int expert, int n_tile) {
     const std::int64_t first_group = static_cast<std::int64_t>(expert) * params_.num_groups;
     const int column = n_tile * Traits::kThreadN;
-    const int scale_column = column + position_.thread % kScaleChunks * 8;
+    const int scale_column = column + position_.thread % kScaleChunks * (16 / kScaleBytes);
     s_valid_ = scale_column < params_.n;
     s_ = static_cast<const char*>(params_.scales) +
-         (first_group * params_.n + (s_valid_ ? scale_column : 0)) * 2;
+         (first_group * params_.n + (s_valid_ ? scale_column : 0)) * kScaleBytes;
     if constexpr (Traits::Weight::kHasZeroPoints) {
       const int zero_column = column + position_.thread % kZeroChunks * 32;
       zp_valid_ = zero_column < params_.n;
@@ -122,7 +144,7 @@ class StageLoader {
     if (position_.thread < Traits::kGroupsPerStage * kScaleChunks) {
       const int group = first_group + position_.thread / kScaleChunks;
       copy_async_16(stage + kShape.s_offset() + position_.thread * 16,
-                    s_ + static_cast<std::int64_t>(group) * params_.n * 2, s_valid_);
+                    s_ + static_cast<std::int64_t>(group) * params_.n * kScaleBytes, s_valid_);
     }
     if constexpr (Traits::Weight::kHasZeroPoints) {
       if (position_.thread < Traits::kGroupsPerStage * kZeroChunks) {

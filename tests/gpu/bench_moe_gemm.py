@@ -35,7 +35,7 @@ _MOST_SETS = 48
 _POOL_BYTES = 16 << 30
 _TILES = ((128, 128, 256), (64, 256, 256), (64, 128, 128))
 _BLOCKS_PER_SM = (1, 2, 3, 4)
-_M_GROUPS = (1, 2, 4, 8, 16)
+_STRIPE_SLACKS = (0, 2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True)
@@ -225,12 +225,13 @@ def candidates(library: MoeGemmLibrary) -> Iterator[tuple[int, Any]]:
                         thread_n=thread_n,
                         threads=threads,
                         blocks_per_sm=blocks_per_sm,
+                        stripe_slack=-1,
                     ),
                 )
 
 
 def sweep(library: MoeGemmLibrary, workload: Workload, seconds: float) -> list[dict[str, Any]]:
-    """Times every candidate, then m_group on the two fastest; returns them, fastest first."""
+    """Times every candidate, then stripe_slack on the five fastest; returns them, fastest first."""
     timed: list[dict[str, Any]] = []
 
     def attempt(sets: list[Any], block_size: int, config: Any) -> None:
@@ -248,11 +249,12 @@ def sweep(library: MoeGemmLibrary, workload: Workload, seconds: float) -> list[d
             sets = workload.sets(block_size)
         attempt(sets, block_size, config)
     timed.sort(key=lambda entry: entry["us"])
-    for entry in timed[:2]:
+    for entry in timed[:5]:
         fields = {name: entry[name] for name, _ in library.Config._fields_}
         sets = workload.sets(entry["block_size"])
-        for m_group in _M_GROUPS:
-            attempt(sets, entry["block_size"], library.config(**{**fields, "m_group": m_group}))
+        for stripe_slack in _STRIPE_SLACKS:
+            config = library.config(**{**fields, "stripe_slack": stripe_slack})
+            attempt(sets, entry["block_size"], config)
     return sorted(timed, key=lambda entry: entry["us"])
 
 
@@ -339,7 +341,7 @@ def print_points(points: list[dict[str, Any]]) -> None:
 
 def _config_text(entry: dict[str, Any]) -> str:
     tile = f"{entry['thread_k']},{entry['thread_n']},{entry['threads']}"
-    return f"{tile}/{entry['blocks_per_sm']}/{entry['m_group']}"
+    return f"{tile}/{entry['blocks_per_sm']}/{entry['stripe_slack']}"
 
 
 def _best_text(point: dict[str, Any]) -> str:
@@ -360,7 +362,7 @@ def print_summary(points: list[dict[str, Any]], machine: dict[str, Any]) -> None
     print(
         f"{machine['device']}: copy {machine['copy_gb_s']:.0f} GB/s both ways, bf16 8192^3 "
         f"{machine['matmul_tflop_s']:.0f} TFLOP/s; config is thread_k,thread_n,threads/blocks per "
-        "SM/m_group; faster is peer / ours"
+        "SM/stripe_slack; faster is peer / ours"
     )
 
 

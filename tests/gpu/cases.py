@@ -102,7 +102,7 @@ class Case:
     block_size: int = 0
     tile: tuple[int, int, int] | None = None
     blocks_per_sm: int = 0
-    m_group: int = 0
+    stripe_slack: int = -1
     a_padding: int = 0
 
     @property
@@ -128,7 +128,7 @@ class Case:
             words.append(f"route-{self.routing}")
         if self.tile:
             words.append("tile" + "x".join(map(str, self.tile)))
-            words.append(f"per_sm{self.blocks_per_sm} m_group{self.m_group}")
+            words.append(f"per_sm{self.blocks_per_sm} slack{self.stripe_slack}")
         words += [w for w, on in (("bias", self.bias), ("weights", self.topk_weights)) if on]
         if self.a_padding:
             words.append(f"stride+{self.a_padding}")
@@ -224,7 +224,7 @@ def _forced_case(rng: random.Random, kernel: Kernel, key: WeightKey) -> Case:
         block_size=kernel.block_size,
         tile=kernel.tile,
         blocks_per_sm=rng.choice((0, 0, 1, 2)),
-        m_group=rng.choice((0, 0, 1, 2, 4)),
+        stripe_slack=rng.choice((-1, -1, 0, 1, 4, 1000)),
     )
 
 

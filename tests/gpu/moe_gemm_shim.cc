@@ -58,7 +58,7 @@ using pointer = void*;
   FIELD(int32, thread_n)            \
   FIELD(int32, threads)             \
   FIELD(int32, blocks_per_sm)       \
-  FIELD(int32, m_group)
+  FIELD(int32, stripe_slack)
 
 #define MOE_GEMM_TEST_DECLARE(type, name) type name;
 #define MOE_GEMM_TEST_DESCRIBE(type, name) #type " " #name ";"
@@ -113,12 +113,12 @@ moe::MoeGemmConfig from_test(const TestConfig& in) {
   out.thread_n = in.thread_n;
   out.threads = in.threads;
   out.blocks_per_sm = in.blocks_per_sm;
-  out.m_group = in.m_group;
+  out.stripe_slack = in.stripe_slack;
   return out;
 }
 
 TestConfig to_test(const moe::MoeGemmConfig& in) {
-  return TestConfig{in.thread_k, in.thread_n, in.threads, in.blocks_per_sm, in.m_group};
+  return TestConfig{in.thread_k, in.thread_n, in.threads, in.blocks_per_sm, in.stripe_slack};
 }
 
 // Copies the message into the caller's buffer, cut to its size, and returns the code.

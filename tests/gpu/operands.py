@@ -285,7 +285,7 @@ class Problem:
             thread_n=thread_n,
             threads=threads,
             blocks_per_sm=case.blocks_per_sm,
-            m_group=case.m_group,
+            stripe_slack=case.stripe_slack,
         )
 
     def kernel(self, config: Any) -> Kernel:
