@@ -135,6 +135,14 @@ def rule_fixtures(name):
         test_family_archs = {"sm75": ["9.0"]},
     )
     marlin_moe_kernels(
+        name = name + "_with_options",
+        compress_mode = "none",
+        copts = ["-DOPTION"],
+        cuda_archs = ["8.0"],
+        quant_schemes = SCHEMES,
+        tags = ["manual"],
+    )
+    marlin_moe_kernels(
         name = name + "_every_scheme",
         tags = ["manual"],
     )

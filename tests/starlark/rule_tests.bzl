@@ -168,6 +168,18 @@ optimised_in_opt_test = analysistest.make(
     config_settings = {_COMPILATION_MODE: "opt"},
 )
 
+def _options_reach_nvcc_impl(ctx):
+    """copts and compress_mode are options of every compilation."""
+    env = analysistest.begin(ctx)
+    actions = _actions(env, "CudaCompile")
+    asserts.true(env, actions)
+    for action in actions:
+        asserts.true(env, "-DOPTION" in action.argv)
+        asserts.equals(env, ["--compress-mode=none"], [option for option in action.argv if "compress-mode" in option])
+    return analysistest.end(env)
+
+options_reach_nvcc_test = analysistest.make(_options_reach_nvcc_impl)
+
 def _handed_on_impl(ctx):
     """Dependents get one PIC archive per family in use, the selector, and a description."""
     env = analysistest.begin(ctx)
