@@ -26,6 +26,7 @@ struct KernelParams {
   const void* zero_points;
   const void* bias;            // null: none
   const float* global_scales;  // NVFP4
+  const float* a_scales;       // 8-bit A
   void* c;
   const int* g_idx;
   const float* topk_weights;  // null: no multiplication

@@ -31,42 +31,38 @@ static Status invalid(const std::string& argument, std::int64_t given, const std
   return invalid(argument, std::to_string(given), allowed);
 }
 
-static bool is_16_bit_float(const ScalarType& type) {
-  return type == MARLIN_TYPE_NAMESPACE::kFloat16 || type == MARLIN_TYPE_NAMESPACE::kBFloat16;
-}
-
 static bool has_zero_points(const MoeGemmArgs& args) {
   return args.b_type == MARLIN_TYPE_NAMESPACE::kU4;
 }
 
+static bool has_global_scales(const MoeGemmArgs& args) {
+  return args.s_type == MARLIN_TYPE_NAMESPACE::kFE4M3fn;
+}
+
 static bool is_act_order(const MoeGemmArgs& args) { return args.group_size == kGroupSizeActOrder; }
 
+// Which types and group sizes go together is not checked here: the kernels that were built decide.
 static Status check_types(const MoeGemmArgs& args) {
-  if (!is_16_bit_float(args.a_type)) return invalid("a_type", args.a_type.id(), "kFloat16, kBFloat16");
-  if (args.c_type != args.a_type) return invalid("c_type", args.c_type.id(), "a_type");
-  if (args.s_type != args.c_type) return invalid("s_type", args.s_type.id(), "c_type");
-  if (args.b_type != MARLIN_TYPE_NAMESPACE::kU4B8 && args.b_type != MARLIN_TYPE_NAMESPACE::kU4) {
-    return invalid("b_type", args.b_type.id(), "kU4, kU4B8");
-  }
+  const int a_bits = args.a_type.size_bits();
+  if (a_bits != 8 && a_bits != 16) return invalid("a_type", args.a_type.id(), "a type of 8 or 16 bits");
+  const int b_bits = args.b_type.size_bits();
+  if (b_bits != 4 && b_bits != 8) return invalid("b_type", args.b_type.id(), "a type of 4 or 8 bits");
   return {};
 }
 
 static Status check_groups(const MoeGemmArgs& args) {
   const int size = args.group_size;
   if (is_act_order(args)) {
-    if (has_zero_points(args)) return invalid("group_size", size, "-1, 32, 64, 128 with b_type kU4");
-    if (args.num_groups < 1 || args.num_groups > args.k) {
-      return invalid("num_groups", args.num_groups, "1 to k");
-    }
-    return {};
+    if (args.num_groups >= 1 && args.num_groups <= args.k) return {};
+    return invalid("num_groups", args.num_groups, "1 to k = " + std::to_string(args.k));
   }
-  if (size != kGroupSizeChannel && size != 32 && size != 64 && size != 128) {
-    return invalid("group_size", size, "-1 (channel), 0 (act-order), 32, 64, 128");
+  if (size != kGroupSizeChannel && size != 16 && size != 32 && size != 64 && size != 128) {
+    return invalid("group_size", size, "-1 (channel), 0 (act-order), 16, 32, 64, 128");
   }
-  const int groups = size == kGroupSizeChannel ? 1 : args.k / size;
   if (size != kGroupSizeChannel && args.k % size != 0) {
     return invalid("k", args.k, "a multiple of group_size = " + std::to_string(size));
   }
+  const int groups = size == kGroupSizeChannel ? 1 : args.k / size;
   if (args.num_groups != groups) return invalid("num_groups", args.num_groups, std::to_string(groups));
   return {};
 }
@@ -120,6 +116,8 @@ static Status check_operands(const MoeGemmArgs& args) {
       {"b", args.b, 16, true},
       {"scales", args.scales, 16, true},
       {"zero_points", args.zero_points, 16, has_zero_points(args)},
+      {"global_scales", args.global_scales, 4, has_global_scales(args)},
+      {"a_scales", args.a_scales, 4, args.a_type.size_bits() == 8},
       {"bias", args.bias, 16, args.bias != nullptr},
       {"g_idx", args.g_idx, 16, is_act_order(args)},
       {"perm", args.perm, 16, is_act_order(args)},
@@ -134,9 +132,11 @@ static Status check_operands(const MoeGemmArgs& args) {
     Status status = check_pointer(operand.name, operand.pointer, operand.alignment);
     if (!status.ok()) return status;
   }
-  if (args.a_stride < args.k || args.a_stride % 8 != 0) {
+  const int a_chunk = 128 / args.a_type.size_bits();
+  if (args.a_stride < args.k || args.a_stride % a_chunk != 0) {
     return invalid("a_stride", args.a_stride,
-                   "a multiple of 8, at least k = " + std::to_string(args.k));
+                   "a multiple of " + std::to_string(a_chunk) +
+                       ", at least k = " + std::to_string(args.k));
   }
   return {};
 }
@@ -292,6 +292,8 @@ static MARLIN_NAMESPACE_NAME::KernelParams kernel_params(const MoeGemmArgs& args
   params.scales = args.scales;
   params.zero_points = args.zero_points;
   params.bias = args.bias;
+  params.global_scales = args.global_scales;
+  params.a_scales = args.a_scales;
   params.c = args.c;
   params.g_idx = args.g_idx;
   params.topk_weights = args.topk_weights;

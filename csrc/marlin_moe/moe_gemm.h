@@ -54,15 +54,17 @@ struct MoeGemmArgs {
   ScalarType b_type = MARLIN_TYPE_NAMESPACE::kU4B8;
   ScalarType c_type = MARLIN_TYPE_NAMESPACE::kFloat16;
   ScalarType s_type = MARLIN_TYPE_NAMESPACE::kFloat16;
-  int group_size = kGroupSizeChannel;  // rows of B that share a scale, or one of the two above
+  int group_size = kGroupSizeChannel;  // 16, 32, 64, 128 rows of B share a scale, or the above
   int num_groups = 1;                  // scale rows per expert; k / group_size when grouped
 
-  const void* a = nullptr;       // [m, k], row stride a_stride
-  std::int64_t a_stride = 0;     // elements between rows of A, a multiple of 8, at least k
-  const void* b = nullptr;       // int32 [num_experts, k / 16, n * bits / 2], Marlin's layout
-  const void* scales = nullptr;  // s_type [num_experts, num_groups, n], permuted
-  const void* zero_points = nullptr;  // int32 [num_experts, num_groups, n / 8], kU4 only
-  const void* bias = nullptr;         // c_type [num_experts, n], permuted; optional
+  const void* a = nullptr;          // a_type [m, k], row stride a_stride
+  std::int64_t a_stride = 0;        // elements between rows of A, at least k, 16-byte multiples
+  const float* a_scales = nullptr;  // [m], 8-bit a_type: what a row of A is multiplied by
+  const void* b = nullptr;          // int32 [num_experts, k / 16, n * bits / 2], Marlin's layout
+  const void* scales = nullptr;     // s_type [num_experts, num_groups, n], permuted
+  const void* zero_points = nullptr;     // int32 [num_experts, num_groups, n / 8], kU4 only
+  const float* global_scales = nullptr;  // [num_experts], s_type kFE4M3fn (NVFP4) only
+  const void* bias = nullptr;            // c_type [num_experts, n], permuted; optional
   const int* g_idx = nullptr;  // act-order: [num_experts, k], group of each row of B, ascending
   const int* perm = nullptr;   // act-order: [num_experts, k], column of A for each row of B
 
