@@ -31,9 +31,11 @@ _LOADER = "ld-linux-x86-64.so.2"
 _LIBRARY_FOLDERS = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib64", "lib64")
 _PROGRAMS = ("usr/bin/bazel", "usr/libexec/x86_64-linux-gnu/bazel/*")
 
-# Direct dependencies that Bazel itself does not read: compilers and interpreters of the machine, the
-# rulesets that stand-ins replace.
-_NOT_NEEDED = r"build-essential|default-jdk|python3|unzip|zlib1g-dev|protobuf-compiler|bazel-rules-python"
+# Direct dependencies that Bazel itself does not read: compilers and interpreters of the machine,
+# the rulesets that stand-ins replace.
+_NOT_NEEDED = (
+    r"build-essential|default-jdk|python3|unzip|zlib1g-dev|protobuf-compiler|bazel-rules-python"
+)
 
 # Modules whose sources Debian packages, by their folder under the install base. All of them are
 # always in the module graph: Bazel refuses to override a module that is not.
@@ -203,7 +205,7 @@ def _library_closure(work: Path) -> tuple[dict[str, Path], list[str]]:
 
 
 def _collect_libraries(work: Path, final: Path) -> None:
-    """Copies the libraries and the dynamic loader into one folder, and points the programs at it."""
+    """Copies libraries and dynamic loader into one folder, and points the programs at it."""
     folder = work / "lib64-of-bazel"
     folder.mkdir()
     libraries, _ = _library_closure(work)
@@ -249,7 +251,9 @@ def _write_registry(work: Path, final: Path) -> None:
         entry.mkdir(parents=True)
         text = (work / _INSTALL_BASE / folder / "MODULE.bazel").read_text()
         # Debian's copy carries another version; Bazel wants the one that it asked for.
-        text = re.sub(r'^( +version = ")[^"]*', rf"\g<1>{version}", text, count=1, flags=re.MULTILINE)
+        text = re.sub(
+            r'^( +version = ")[^"]*', rf"\g<1>{version}", text, count=1, flags=re.MULTILINE
+        )
         (entry / "MODULE.bazel").write_text(text)
         source = {"type": "local_path", "path": f"{final}/{_INSTALL_BASE}/{folder}"}
         (entry / "source.json").write_text(json.dumps(source))
