@@ -14,7 +14,12 @@ _mode_transition = transition(
 )
 
 def _objects_in_mode_impl(ctx):
-    return [DefaultInfo(files = ctx.attr.kernels[0][OutputGroupInfo].objects)]
+    # Runfiles tell files of two configurations apart only if their paths below bin differ.
+    links = []
+    for file in ctx.attr.kernels[0][OutputGroupInfo].objects.to_list():
+        links.append(ctx.actions.declare_file("{}/{}".format(ctx.label.name, file.basename)))
+        ctx.actions.symlink(output = links[-1], target_file = file)
+    return [DefaultInfo(files = depset(links))]
 
 objects_in_mode = rule(
     implementation = _objects_in_mode_impl,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 
 def main(*arguments: str) -> None:
+    if len({Path(argument).resolve() for argument in arguments}) < len(arguments):
+        sys.exit(f"the same file twice: {arguments}")
     digests = defaultdict(list)
     for path in map(Path, arguments):
         digests[path.name].append(hashlib.sha256(path.read_bytes()).hexdigest())
