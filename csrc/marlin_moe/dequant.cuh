@@ -1,13 +1,13 @@
 // Packed weights and scales to pairs of 16-bit floating-point numbers, exactly.
 //
-// The trick (Marlin, arXiv 2408.11743): a small integer or-ed into the mantissa of a power of two is
-// that power plus the integer. One subtraction leaves the integer, and can take the zero point away
-// in the same step. A small floating-point number is shifted into the fields of a larger one; the
-// difference of the exponents' biases is owed, and paid by the scales or the finished sums.
+// The trick (Marlin, arXiv 2408.11743): a small integer or-ed into the mantissa of a power of two
+// is that power plus the integer. One subtraction leaves the integer, and can take the zero point
+// away in the same step. A small floating-point number is shifted into the fields of a larger one;
+// the difference of the exponents' biases is owed, and paid by the scales or the finished sums.
 //
 // A lane holds eight weights of a 16×16 tile: column c = lane / 4 in elements 0 to 3 (rows
-// 2 (lane % 4) + {0, 1, 8, 9}) and column c + 8 in elements 4 to 7. Four-bit weights are one word, its
-// nibbles in the order [0, 2, 4, 6, 1, 3, 5, 7], so that one nibble per half-word are two
+// 2 (lane % 4) + {0, 1, 8, 9}) and column c + 8 in elements 4 to 7. Four-bit weights are one word,
+// its nibbles in the order [0, 2, 4, 6, 1, 3, 5, 7], so that one nibble per half-word are two
 // neighbouring rows; eight-bit weights are two words with bytes in the order [0, 2, 1, 3].
 #pragma once
 
@@ -28,7 +28,8 @@ struct ZeroOffset {
 
 // Four-bit integers as numbers of type A. Specialisations have
 //   offset<zero>()             the offsets of a constant zero point
-//   offsets(word, j, lo, hi)   the offsets of columns 16 j + c and 16 j + c + 8, from a packed word of
+//   offsets(word, j, lo, hi)   the offsets of columns 16 j + c and 16 j + c + 8, from a packed word
+//   of
 //                              zero points (nibbles interleaved like the weights')
 //   unpack(q, lo, hi, out)     out: rows {0,1}, {8,9} of the first column, then of the second
 template <MARLIN_TYPE_NAMESPACE::ScalarTypeId kAId>
@@ -130,8 +131,7 @@ struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kU4.id(), kAId> {
 };
 
 template <>
-struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kU8B128.id(),
-                     MARLIN_TYPE_NAMESPACE::kFloat16.id()> {
+struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kU8B128.id(), MARLIN_TYPE_NAMESPACE::kFloat16.id()> {
   using Element = ElementType<MARLIN_TYPE_NAMESPACE::kFloat16.id()>;
   static constexpr bool kHasZeroPoints = false;
   static __device__ __forceinline__ void decode(const std::uint32_t* q, std::uint32_t (&out)[4]) {
@@ -146,8 +146,7 @@ struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kU8B128.id(),
 };
 
 template <>
-struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kU8B128.id(),
-                     MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
+struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kU8B128.id(), MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
   static constexpr bool kHasZeroPoints = false;
   // bf16 has 8 bits of precision, one too few for 128 + 255: the sum is taken in float, whose upper
   // half is the exact result.
@@ -170,8 +169,7 @@ struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kU8B128.id(),
 };
 
 template <>
-struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(),
-                     MARLIN_TYPE_NAMESPACE::kFloat16.id()> {
+struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE::kFloat16.id()> {
   static constexpr bool kHasZeroPoints = false;
   static __device__ __forceinline__ void decode(const std::uint32_t* q, std::uint32_t (&out)[4]) {
 #pragma unroll
@@ -183,8 +181,7 @@ struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(),
 };
 
 template <>
-struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(),
-                     MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
+struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
   static constexpr bool kHasZeroPoints = false;
   static __device__ __forceinline__ void decode(const std::uint32_t* q, std::uint32_t (&out)[4]) {
 #pragma unroll
@@ -208,8 +205,8 @@ struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kFE2M1f.id(), kAId> {
   }
 };
 
-// A lane's scales of a group: columns c + 8 t of a warp's 64, t = 0 … 7, as they lie in shared memory,
-// to four pairs (t = 0, 1), (2, 3), … of type A. Specialisations have
+// A lane's scales of a group: columns c + 8 t of a warp's 64, t = 0 … 7, as they lie in shared
+// memory, to four pairs (t = 0, 1), (2, 3), … of type A. Specialisations have
 //   kWords           words in shared memory
 //   decode(words, out)
 //   kSumPower        what a finished sum still has to be multiplied by, as a power of two
@@ -226,8 +223,8 @@ struct ScaleDecoder {
   }
 };
 
-// NVFP4: non-negative, times 2^7, in eight bits of which five are the exponent: the upper byte of the
-// f16 number, without its sign. Bytes are in the order [0, 2, 1, 3].
+// NVFP4: non-negative, times 2^7, in eight bits of which five are the exponent: the upper byte of
+// the f16 number, without its sign. Bytes are in the order [0, 2, 1, 3].
 template <>
 struct ScaleDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE::kFloat16.id()> {
   static constexpr int kWords = 2;
@@ -261,11 +258,10 @@ struct ScaleDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE:
   }
 };
 
-// MXFP4: the exponent field of bf16. Half of the 2^126 that the weights owe is paid here, held below
-// infinity, the other half by the sums: all of it at once would overflow.
+// MXFP4: the exponent field of bf16. Half of the 2^126 that the weights owe is paid here, held
+// below infinity, the other half by the sums: all of it at once would overflow.
 template <>
-struct ScaleDecoder<MARLIN_TYPE_NAMESPACE::kFE8M0fnu.id(),
-                    MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
+struct ScaleDecoder<MARLIN_TYPE_NAMESPACE::kFE8M0fnu.id(), MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
   static constexpr int kWords = 2;
   static constexpr int kSumPower = 63;
   static __device__ __forceinline__ void decode(const std::uint32_t (&words)[2],

@@ -64,8 +64,8 @@ struct ElementType<MARLIN_TYPE_NAMESPACE::kFloat16.id()> {
 
  private:
   // Half of the product above, the deepest that sm_75 has.
-  static __device__ __forceinline__ void mma_k8(float (&acc)[4], std::uint32_t a0,
-                                                std::uint32_t a1, std::uint32_t b) {
+  static __device__ __forceinline__ void mma_k8(float (&acc)[4], std::uint32_t a0, std::uint32_t a1,
+                                                std::uint32_t b) {
     asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
         "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};\n"
         : "+f"(acc[0]), "+f"(acc[1]), "+f"(acc[2]), "+f"(acc[3])

@@ -7,19 +7,18 @@
 #include <cstdint>
 
 #include "kernel_traits.cuh"
-#include "multiplier.cuh"
 #include "ptx.cuh"
 
 namespace marlin_moe {
 
 // A block's share of a tile: which stripes hold the rest of it.
 struct TileShare {
-  bool owns;               // holds the tile's first stage, writes C
-  int first_contributor;   // stripes whose partial sums the owner adds, in this order;
-  int num_contributors;    // none: the block has the whole tile
+  bool owns;              // holds the tile's first stage, writes C
+  int first_contributor;  // stripes whose partial sums the owner adds, in this order;
+  int num_contributors;   // none: the block has the whole tile
 };
 
-template <class Traits>
+template <class Traits, class Multiplier>
 class Epilogue {
  public:
   using Params = ::MARLIN_NAMESPACE_NAME::KernelParams;
@@ -30,7 +29,7 @@ class Epilogue {
 
   // Finishes the tile of `multiplier`. All threads of the block call it, after the last copy into
   // shared memory has arrived and been read.
-  __device__ __forceinline__ void run(const Multiplier<Traits>& multiplier, const TileShare& share,
+  __device__ __forceinline__ void run(const Multiplier& multiplier, const TileShare& share,
                                       int expert, int n_tile) {
     // Not unrolled over m blocks: each of them picks its registers by a uniform branch instead.
 #pragma unroll 1
@@ -59,17 +58,17 @@ class Epilogue {
   static constexpr int kUnit = 8;  // columns that one thread finishes at a time: 16 bytes of C
   static constexpr int kUnitsPerRow = Traits::kThreadN / kUnit;
 
-  __device__ __forceinline__ void store_sums(const Multiplier<Traits>& multiplier, int m_block) {
+  __device__ __forceinline__ void store_sums(const Multiplier& multiplier, int m_block) {
     const int q = position_.lane % 4;
     const int c = position_.lane / 4;
-    float* warp_sums =
-        sums_ + position_.k_warp * kRowsPerBlock * kStride + position_.n_warp * 64;
+    float* warp_sums = sums_ + position_.k_warp * kRowsPerBlock * kStride +
+                       position_.n_warp * Traits::kWarpColumns;
 #pragma unroll
     for (int m = 0; m < Traits::kMBlocks; ++m) {
       if (m != m_block) continue;
 #pragma unroll
       for (int t = 0; t < Traits::kAccTiles; ++t) {
-        const float(&acc)[4] = multiplier.acc[m][t];
+        const float (&acc)[4] = multiplier.acc[m][t];
         if constexpr (Traits::kTransposed) {
           float* token = warp_sums + 2 * q * kStride + 16 * t + c;
           token[0] = acc[0];
@@ -144,9 +143,8 @@ class Epilogue {
 
   __device__ __forceinline__ void write_output(float (&v)[kUnit], int expert, int id, int column) {
     using Output = typename Traits::Output;
-    if constexpr (Traits::kGrouped && Traits::Scale::kSumPower != 0) {
-      scale(v, power_of_two(Traits::Scale::kSumPower));
-    }
+    if constexpr (Multiplier::kSumPower != 0) scale(v, power_of_two(Multiplier::kSumPower));
+    if constexpr (Traits::kA8) scale(v, __ldg(params_.a_scales + id / params_.a_row_divisor));
     if constexpr (Traits::kChannel) {
       float s[kUnit];
       load_permuted(s, params_.scales, expert, column);
@@ -172,9 +170,9 @@ class Epilogue {
                              (static_cast<std::int64_t>(id) * params_.n + column) * 2) = out;
   }
 
-  // Eight neighbouring columns of a per-column vector [expert, n]. Within 32 columns position 8 i + t
-  // holds column 2 i + {0, 1, 8, 9, 16, 17, 24, 25}[t]: columns 8 j + 2 i + {0, 1} stand together at
-  // position 8 i + 2 j.
+  // Eight neighbouring columns of a per-column vector [expert, n]. Within 32 columns position 8 i +
+  // t holds column 2 i + {0, 1, 8, 9, 16, 17, 24, 25}[t]: columns 8 j + 2 i + {0, 1} stand together
+  // at position 8 i + 2 j.
   __device__ __forceinline__ void load_permuted(float (&out)[kUnit], const void* vector, int expert,
                                                 int column) const {
     const std::int64_t first = static_cast<std::int64_t>(expert) * params_.n + column / 32 * 32;

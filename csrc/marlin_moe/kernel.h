@@ -33,22 +33,21 @@ struct KernelParams {
   const int* sorted_token_ids;
   const int* expert_ids;
   const int* num_tokens_past_padded;
-  float* partials;         // [gridDim.x, rows of the tile, thread_n], partial sums of split tiles
-  int* locks;              // [gridDim.x], zero before and after a launch
-  std::int64_t a_stride;   // elements between rows of A
-  int num_ids;             // ids below this one are tokens, the rest is padding
-  int a_row_divisor;       // id / a_row_divisor is the row of A
+  float* partials;        // [gridDim.x, rows of the tile, thread_n], partial sums of split tiles
+  int* locks;             // [gridDim.x], zero before and after a launch
+  std::int64_t a_stride;  // elements between rows of A
+  int num_ids;            // ids below this one are tokens, the rest is padding
+  int a_row_divisor;      // id / a_row_divisor is the row of A
   int n;
   int k;
-  int num_groups;          // scale rows per expert
-  int stripe_slack;        // stages a stripe may grow by so that stripes end with tiles
-  bool expert_parallel;    // whether expert_ids may hold -1
+  int num_groups;        // scale rows per expert
+  int stripe_slack;      // stages a stripe may grow by so that stripes end with tiles
+  bool expert_parallel;  // whether expert_ids may hold -1
 };
 
 }  // namespace MARLIN_NAMESPACE_NAME
 
-#define MARLIN_KERNEL_PARAMS \
-  const __grid_constant__ ::MARLIN_NAMESPACE_NAME::KernelParams params
+#define MARLIN_KERNEL_PARAMS const __grid_constant__::MARLIN_NAMESPACE_NAME::KernelParams params
 
 namespace MARLIN_NAMESPACE_NAME {
 

@@ -50,7 +50,8 @@ Status device_info(DeviceInfo* info) {
       {cudaDevAttrComputeCapabilityMajor, &major},
       {cudaDevAttrComputeCapabilityMinor, &minor}};
   for (const auto& [attribute, value] : attributes) {
-    status = cuda_status(cudaDeviceGetAttribute(value, attribute, device), "cudaDeviceGetAttribute");
+    status =
+        cuda_status(cudaDeviceGetAttribute(value, attribute, device), "cudaDeviceGetAttribute");
     if (!status.ok()) return status;
   }
   fresh.capability = 10 * major + minor;
@@ -133,10 +134,9 @@ static Status query_kernel(const DeviceInfo& device, Kernel* kernel) {
       cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),
       "cudaFuncSetAttribute(MaxDynamicSharedMemorySize)");
   if (!status.ok()) return status;
-  return cuda_status(
-      cudaOccupancyMaxActiveBlocksPerMultiprocessor(&kernel->max_blocks_per_sm, function,
-                                                    kernel->shape.threads, shared),
-      "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+  return cuda_status(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+                         &kernel->max_blocks_per_sm, function, kernel->shape.threads, shared),
+                     "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
 }
 
 Status find_kernel(const MoeGemmArgs& args, const MoeGemmConfig& config, const DeviceInfo& device,
@@ -147,9 +147,9 @@ Status find_kernel(const MoeGemmArgs& args, const MoeGemmConfig& config, const D
   const int stages = pipeline_stages(device);
   kernel->shape = tile_shape(args, config, stages);
   kernel->function = MARLIN_NAMESPACE_NAME::select_kernel(
-      args.a_type, args.b_type, args.c_type, args.s_type, config.threads,
-      kernel->shape.m_blocks(), config.thread_n / 16, config.thread_k / 16, args.block_size == 8,
-      stages, kernel->shape.group_blocks, /*is_zp_float=*/false);
+      args.a_type, args.b_type, args.c_type, args.s_type, config.threads, kernel->shape.m_blocks(),
+      config.thread_n / 16, config.thread_k / 16, args.block_size == 8, stages,
+      kernel->shape.group_blocks, /*is_zp_float=*/false);
   if (kernel->function == nullptr) {
     return {StatusCode::kNoKernel,
             "no kernel was built for " + describe_key(args, config, device) +
@@ -165,8 +165,8 @@ Status find_kernel(const MoeGemmArgs& args, const MoeGemmConfig& config, const D
   }
   Status status = query_kernel(device, kernel);
   if (status.code == StatusCode::kNoKernel) {
-    status.message = "the kernel for " + describe_key(args, config, device) + " " +
-                     status.message + "; build it for this device: cuda_archs of the "
+    status.message = "the kernel for " + describe_key(args, config, device) + " " + status.message +
+                     "; build it for this device: cuda_archs of the "
                      "marlin_moe_kernels target, or --cuda_archs";
   }
   if (!status.ok()) return status;

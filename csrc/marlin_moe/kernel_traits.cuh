@@ -1,7 +1,6 @@
 // The template parameters of a kernel, as named constants and types.
 #pragma once
 
-#include "dequant.cuh"
 #include "element_types.cuh"
 #include "kernel.h"
 #include "tile_shape.h"
@@ -12,13 +11,13 @@ using MARLIN_TYPE_NAMESPACE::ScalarType;
 using MARLIN_TYPE_NAMESPACE::ScalarTypeId;
 
 template <ScalarTypeId kAId, ScalarTypeId kBId, ScalarTypeId kCId, ScalarTypeId kSId, int kThreads_,
-          int kThreadMBlocks, int kThreadNBlocks, int kThreadKBlocks, bool kMBlockSize8, int kStages_,
-          int kGroupBlocks_>
+          int kThreadMBlocks, int kThreadNBlocks, int kThreadKBlocks, bool kMBlockSize8,
+          int kStages_, int kGroupBlocks_>
 struct KernelTraits {
-  using Element = ElementType<kAId>;
+  static constexpr ScalarTypeId kA = kAId;
+  static constexpr ScalarTypeId kB = kBId;
+  static constexpr ScalarTypeId kS = kSId;
   using Output = ElementType<kCId>;
-  using Weight = WeightDecoder<kBId, kAId>;
-  using Scale = ScaleDecoder<kSId, kAId>;
 
   static constexpr int kThreads = kThreads_;
   static constexpr int kStages = kStages_;
@@ -40,8 +39,12 @@ struct KernelTraits {
                                     ScalarType::from_id(kBId).size_bits(),
                                     ScalarType::from_id(kSId).size_bits(),
                                     kGroupBlocks,
-                                    Weight::kHasZeroPoints};
+                                    kBId == MARLIN_TYPE_NAMESPACE::kU4.id()};
 
+  static constexpr bool kHasZeroPoints = kShape.has_zero_points;
+  static constexpr bool kA8 = kShape.a_bits == 8;
+  static constexpr int kWarpColumns = kShape.warp_columns();
+  static constexpr int kKBlock = kShape.k_block();
   static constexpr int kRows = kShape.rows;
   static constexpr int kThreadN = kShape.thread_n;
   static constexpr int kThreadK = kShape.thread_k;
@@ -49,16 +52,20 @@ struct KernelTraits {
   static constexpr int kNWarps = kShape.n_warps();
   static constexpr int kKWarps = kShape.k_warps();
   static constexpr int kGroupsPerStage = kShape.groups_per_stage();
-  // Words of packed weights that a lane has of a 16×16 tile.
-  static constexpr int kWordsPerTile = kShape.b_bits / 4;
+  // 16-byte chunks of packed weights that a lane has of a warp's piece of B: k_block() rows of its
+  // columns.
+  static constexpr int kBChunks = kShape.b_bits / 4;
   // NVFP4's blocks have a scale each, and each expert one more.
   static constexpr bool kGlobalScale = kSId == MARLIN_TYPE_NAMESPACE::kFE4M3fn.id();
   // Accumulator tiles of four floats per m block: 8 columns each, transposed 16 columns.
-  static constexpr int kAccTiles = kTransposed ? 4 : 8;
+  static constexpr int kAccTiles = kTransposed ? 4 : kWarpColumns / 8;
 
-  static_assert(kCId == kAId, "16-bit activations and the output have one type");
+  static_assert(kCId == kAId || kA8, "16-bit activations and the output have one type");
+  static_assert(!kA8 || kShape.b_bits == 4, "8-bit activations go with 4-bit weights");
+  static_assert(!kA8 || !kTransposed, "8-bit activations have tiles of 16 rows or more");
   static_assert(kSId == kCId || kGrouped, "8-bit scales are per group");
-  static_assert(kShape.k_blocks_per_warp() == 2, "a warp multiplies two 16-row blocks in a stage");
+  static_assert(kShape.k_blocks_per_warp() == 2,
+                "a warp multiplies two blocks of B's rows in a stage");
   static_assert(!kMBlockSize8 || kThreadMBlocks == 1, "an 8-row tile is one m block");
 };
 

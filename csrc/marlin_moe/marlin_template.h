@@ -5,11 +5,14 @@
 // and writes or passes on the sums (epilogue.cuh).
 #pragma once
 
+#include <type_traits>
+
 #include "epilogue.cuh"
 #include "expert_blocks.cuh"
 #include "kernel.h"
 #include "kernel_traits.cuh"
 #include "multiplier.cuh"
+#include "multiplier_a8.cuh"
 #include "ptx.cuh"
 #include "schedule.h"
 #include "stage_loader.cuh"
@@ -17,11 +20,10 @@
 namespace marlin_moe {
 
 // Multiplies stages [k_begin, k_end) of the tile that loader and multiplier were pointed at. Two
-// 16-row blocks are in registers at a time: one is multiplied while the next is loaded.
-template <class Traits>
-__device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader,
-                                                Multiplier<Traits>& multiplier, int k_begin,
-                                                int k_end) {
+// blocks of B's rows are in registers at a time: one is multiplied while the next is loaded.
+template <class Traits, class Multiplier>
+__device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, Multiplier& multiplier,
+                                                int k_begin, int k_end) {
   constexpr int kStages = Traits::kStages;
 #pragma unroll
   for (int i = 0; i < kStages - 1; ++i) {
@@ -31,7 +33,7 @@ __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader,
   copy_async_wait<kStages - 2>();
   __syncthreads();
 
-  Fragment<Traits> fragments[2];
+  typename Multiplier::Fragment fragments[2];
   int slot = 0;
   int last_slot = kStages - 1;  // of the stage before, whose place the next copy takes
   multiplier.load(fragments[0], slot, k_begin, 0);
@@ -40,15 +42,16 @@ __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader,
     multiplier.load(fragments[1], slot, k_tile, 1);
     if (k_tile + kStages - 1 < k_end) loader.issue(k_tile + kStages - 1, last_slot);
     copy_async_commit();
-    multiplier.multiply(fragments[0]);
+    multiplier.template multiply<0>(fragments[0]);
 
     copy_async_wait<kStages - 2>();
     __syncthreads();
     last_slot = slot;
     slot = slot + 1 == kStages ? 0 : slot + 1;
     if (k_tile + 1 < k_end) multiplier.load(fragments[0], slot, k_tile + 1, 0);
-    multiplier.multiply(fragments[1]);
+    multiplier.template multiply<1>(fragments[1]);
   }
+  multiplier.finish_tile();
   copy_async_wait<0>();
   __syncthreads();
 }
@@ -56,20 +59,20 @@ __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader,
 template <class Traits>
 __device__ __forceinline__ void run_stripe(const ::MARLIN_NAMESPACE_NAME::KernelParams& params,
                                            char* shared) {
+  using Multiplier = std::conditional_t<Traits::kA8, Multiplier8<Traits>, Multiplier16<Traits>>;
   int* ids = reinterpret_cast<int*>(shared + Traits::kShape.ids_offset());
   const int num_blocks = *params.num_tokens_past_padded / Traits::kRows;
-  const int m_blocks = params.expert_parallel
-                           ? count_expert_blocks(params.expert_ids, num_blocks)
-                           : num_blocks;
+  const int m_blocks =
+      params.expert_parallel ? count_expert_blocks(params.expert_ids, num_blocks) : num_blocks;
   const int n_tiles = (params.n + Traits::kThreadN - 1) / Traits::kThreadN;
   const int k_tiles = params.k / Traits::kThreadK;
-  const StripePlan plan = plan_stripes(m_blocks * n_tiles, k_tiles, static_cast<int>(gridDim.x),
-                                       params.stripe_slack);
+  const StripePlan plan =
+      plan_stripes(m_blocks * n_tiles, k_tiles, static_cast<int>(gridDim.x), params.stripe_slack);
   const int stripe = static_cast<int>(gridDim.x - 1 - blockIdx.x);
 
   StageLoader<Traits> loader(params, shared);
-  Multiplier<Traits> multiplier(params, shared);
-  Epilogue<Traits> epilogue(params, shared, ids, stripe);
+  Multiplier multiplier(params, shared);
+  Epilogue<Traits, Multiplier> epilogue(params, shared, ids, stripe);
 
   const int end = plan.end(stripe);
 #pragma unroll 1
@@ -119,10 +122,9 @@ __global__ void __launch_bounds__(threads,
                                                                               thread_m_blocks))
     Marlin(MARLIN_KERNEL_PARAMS) {
   static_assert(!is_zp_float, "floating-point zero points have no kernel");
-  using Traits =
-      ::marlin_moe::KernelTraits<a_type_id, b_type_id, c_type_id, s_type_id, threads,
-                                 thread_m_blocks, thread_n_blocks, thread_k_blocks, m_block_size_8,
-                                 stages, group_blocks>;
+  using Traits = ::marlin_moe::KernelTraits<a_type_id, b_type_id, c_type_id, s_type_id, threads,
+                                            thread_m_blocks, thread_n_blocks, thread_k_blocks,
+                                            m_block_size_8, stages, group_blocks>;
   extern __shared__ int4 marlin_moe_shared[];
   ::marlin_moe::run_stripe<Traits>(params, reinterpret_cast<char*>(marlin_moe_shared));
 }

@@ -44,9 +44,11 @@ static bool is_act_order(const MoeGemmArgs& args) { return args.group_size == kG
 // Which types and group sizes go together is not checked here: the kernels that were built decide.
 static Status check_types(const MoeGemmArgs& args) {
   const int a_bits = args.a_type.size_bits();
-  if (a_bits != 8 && a_bits != 16) return invalid("a_type", args.a_type.id(), "a type of 8 or 16 bits");
+  if (a_bits != 8 && a_bits != 16)
+    return invalid("a_type", args.a_type.id(), "a type of 8 or 16 bits");
   const int b_bits = args.b_type.size_bits();
-  if (b_bits != 4 && b_bits != 8) return invalid("b_type", args.b_type.id(), "a type of 4 or 8 bits");
+  if (b_bits != 4 && b_bits != 8)
+    return invalid("b_type", args.b_type.id(), "a type of 4 or 8 bits");
   return {};
 }
 
@@ -63,7 +65,8 @@ static Status check_groups(const MoeGemmArgs& args) {
     return invalid("k", args.k, "a multiple of group_size = " + std::to_string(size));
   }
   const int groups = size == kGroupSizeChannel ? 1 : args.k / size;
-  if (args.num_groups != groups) return invalid("num_groups", args.num_groups, std::to_string(groups));
+  if (args.num_groups != groups)
+    return invalid("num_groups", args.num_groups, std::to_string(groups));
   return {};
 }
 
@@ -111,22 +114,21 @@ static Status check_operands(const MoeGemmArgs& args) {
     std::uintptr_t alignment;
     bool needed;
   };
-  const Operand operands[] = {
-      {"a", args.a, 16, true},
-      {"b", args.b, 16, true},
-      {"scales", args.scales, 16, true},
-      {"zero_points", args.zero_points, 16, has_zero_points(args)},
-      {"global_scales", args.global_scales, 4, has_global_scales(args)},
-      {"a_scales", args.a_scales, 4, args.a_type.size_bits() == 8},
-      {"bias", args.bias, 16, args.bias != nullptr},
-      {"g_idx", args.g_idx, 16, is_act_order(args)},
-      {"perm", args.perm, 16, is_act_order(args)},
-      {"topk_weights", args.topk_weights, 4, args.topk_weights != nullptr},
-      {"sorted_token_ids", args.sorted_token_ids, 4, true},
-      {"expert_ids", args.expert_ids, 4, true},
-      {"num_tokens_past_padded", args.num_tokens_past_padded, 4, true},
-      {"c", args.c, 16, true},
-      {"workspace", args.workspace, kAlignment, true}};
+  const Operand operands[] = {{"a", args.a, 16, true},
+                              {"b", args.b, 16, true},
+                              {"scales", args.scales, 16, true},
+                              {"zero_points", args.zero_points, 16, has_zero_points(args)},
+                              {"global_scales", args.global_scales, 4, has_global_scales(args)},
+                              {"a_scales", args.a_scales, 4, args.a_type.size_bits() == 8},
+                              {"bias", args.bias, 16, args.bias != nullptr},
+                              {"g_idx", args.g_idx, 16, is_act_order(args)},
+                              {"perm", args.perm, 16, is_act_order(args)},
+                              {"topk_weights", args.topk_weights, 4, args.topk_weights != nullptr},
+                              {"sorted_token_ids", args.sorted_token_ids, 4, true},
+                              {"expert_ids", args.expert_ids, 4, true},
+                              {"num_tokens_past_padded", args.num_tokens_past_padded, 4, true},
+                              {"c", args.c, 16, true},
+                              {"workspace", args.workspace, kAlignment, true}};
   for (const Operand& operand : operands) {
     if (!operand.needed) continue;
     Status status = check_pointer(operand.name, operand.pointer, operand.alignment);
@@ -134,9 +136,9 @@ static Status check_operands(const MoeGemmArgs& args) {
   }
   const int a_chunk = 128 / args.a_type.size_bits();
   if (args.a_stride < args.k || args.a_stride % a_chunk != 0) {
-    return invalid("a_stride", args.a_stride,
-                   "a multiple of " + std::to_string(a_chunk) +
-                       ", at least k = " + std::to_string(args.k));
+    return invalid(
+        "a_stride", args.a_stride,
+        "a multiple of " + std::to_string(a_chunk) + ", at least k = " + std::to_string(args.k));
   }
   return {};
 }
@@ -199,11 +201,10 @@ static double expected_blocks(const MoeGemmArgs& args) {
   return std::max(active, ids / args.block_size + 0.5 * active);
 }
 
-
-// The tile to try first for a shape, as measured on an H100 (docs/kernel-notes.md). Many rows fill a
-// wide tile, which reads A less often. Few rows leave the weights' bytes to count, and small tiles
-// keep more loads under way; unless there is so little work that one block per multiprocessor, which
-// seldom shares a tile with another, does it sooner.
+// The tile to try first for a shape, as measured on an H100 (docs/kernel-notes.md). Many rows fill
+// a wide tile, which reads A less often. Few rows leave the weights' bytes to count, and small
+// tiles keep more loads under way; unless there is so little work that one block per
+// multiprocessor, which seldom shares a tile with another, does it sooner.
 static MoeGemmConfig preferred_config(const MoeGemmArgs& args, const DeviceInfo& device) {
   constexpr int kSmallStagesPerSm = 16;
   const double blocks = expected_blocks(args);
@@ -222,8 +223,8 @@ static int most_blocks_per_sm(const Kernel& kernel) {
   return std::min(kernel.max_blocks_per_sm, kMaxThreadsPerSm / kernel.shape.threads);
 }
 
-// Chooses a configuration for checked arguments, and its kernel: the preferred one, or the first that
-// was built and fits the device.
+// Chooses a configuration for checked arguments, and its kernel: the preferred one, or the first
+// that was built and fits the device.
 static Status choose(const MoeGemmArgs& args, const DeviceInfo& device, Kernel* kernel,
                      MoeGemmConfig* config) {
   *config = preferred_config(args, device);
@@ -344,8 +345,8 @@ static Status launch(const MoeGemmArgs& args, const MoeGemmConfig& config, const
     Status status = gather_a(args, layout, &params);
     if (!status.ok()) return status;
   }
-  const std::int64_t tiles = max_padded_ids(args) / args.block_size *
-                             ((args.n + config.thread_n - 1) / config.thread_n);
+  const std::int64_t tiles =
+      max_padded_ids(args) / args.block_size * ((args.n + config.thread_n - 1) / config.thread_n);
   const std::int64_t stages = tiles * (args.k / config.thread_k);
   const std::int64_t blocks = std::min<std::int64_t>(
       stages, static_cast<std::int64_t>(device.multiprocessors) * config.blocks_per_sm);
@@ -370,8 +371,9 @@ Status moe_gemm(const MoeGemmArgs& args, const MoeGemmConfig* config) {
   const WorkspaceLayout layout = workspace_layout(args, device);
   if (args.workspace_bytes < layout.bytes) {
     return {StatusCode::kInsufficientWorkspace,
-            "workspace_bytes = " + std::to_string(args.workspace_bytes) + " is not enough; needed: " +
-                std::to_string(layout.bytes) + ", as moe_gemm_workspace_size() says"};
+            "workspace_bytes = " + std::to_string(args.workspace_bytes) +
+                " is not enough; needed: " + std::to_string(layout.bytes) +
+                ", as moe_gemm_workspace_size() says"};
   }
   MoeGemmConfig chosen;
   Kernel kernel;

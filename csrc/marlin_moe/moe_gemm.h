@@ -21,10 +21,10 @@ using MARLIN_TYPE_NAMESPACE::ScalarType;
 
 enum class StatusCode {
   kOk,
-  kInvalidArgument,       // a wrong shape, pointer, stride or combination of them
-  kInsufficientWorkspace, // less than moe_gemm_workspace_size() says
-  kNoKernel,              // no kernel was built for the types, tile or device asked for
-  kCudaError,             // the CUDA runtime reported an error
+  kInvalidArgument,        // a wrong shape, pointer, stride or combination of them
+  kInsufficientWorkspace,  // less than moe_gemm_workspace_size() says
+  kNoKernel,               // no kernel was built for the types, tile or device asked for
+  kCudaError,              // the CUDA runtime reported an error
 };
 
 // Outcome of a call. `message` names the argument, the value given and what is allowed; it is empty
@@ -57,20 +57,20 @@ struct MoeGemmArgs {
   int group_size = kGroupSizeChannel;  // 16, 32, 64, 128 rows of B share a scale, or the above
   int num_groups = 1;                  // scale rows per expert; k / group_size when grouped
 
-  const void* a = nullptr;          // a_type [m, k], row stride a_stride
-  std::int64_t a_stride = 0;        // elements between rows of A, at least k, 16-byte multiples
-  const float* a_scales = nullptr;  // [m], 8-bit a_type: what a row of A is multiplied by
-  const void* b = nullptr;          // int32 [num_experts, k / 16, n * bits / 2], Marlin's layout
-  const void* scales = nullptr;     // s_type [num_experts, num_groups, n], permuted
-  const void* zero_points = nullptr;     // int32 [num_experts, num_groups, n / 8], kU4 only
+  const void* a = nullptr;            // a_type [m, k], row stride a_stride
+  std::int64_t a_stride = 0;          // elements between rows of A, at least k, 16-byte multiples
+  const float* a_scales = nullptr;    // [m], 8-bit a_type: what a row of A is multiplied by
+  const void* b = nullptr;            // int32 [num_experts, k / 16, n * bits / 2], Marlin's layout
+  const void* scales = nullptr;       // s_type [num_experts, num_groups, n], permuted
+  const void* zero_points = nullptr;  // int32 [num_experts, num_groups, n / 8], kU4 only
   const float* global_scales = nullptr;  // [num_experts], s_type kFE4M3fn (NVFP4) only
   const void* bias = nullptr;            // c_type [num_experts, n], permuted; optional
   const int* g_idx = nullptr;  // act-order: [num_experts, k], group of each row of B, ascending
   const int* perm = nullptr;   // act-order: [num_experts, k], column of A for each row of B
 
-  const float* topk_weights = nullptr;      // [m * top_k]; optional: null multiplies by nothing
-  const int* sorted_token_ids = nullptr;    // ids by expert, padded to blocks with m * top_k
-  const int* expert_ids = nullptr;          // expert of each block; -1: skip the block
+  const float* topk_weights = nullptr;          // [m * top_k]; optional: null multiplies by nothing
+  const int* sorted_token_ids = nullptr;        // ids by expert, padded to blocks with m * top_k
+  const int* expert_ids = nullptr;              // expert of each block; -1: skip the block
   const int* num_tokens_past_padded = nullptr;  // [1], entries of sorted_token_ids in use
   // Whether expert_ids may hold -1 (expert parallelism). Leaving it false when it does is still
   // right, and unevenly spread over the device.

@@ -1,32 +1,38 @@
-// Turns the stages in shared memory into sums in registers: fragments are loaded, weights are
-// dequantised, the tensor cores multiply.
+// Turns the stages in shared memory into sums in registers, for 16-bit activations: fragments are
+// loaded, weights are dequantised, the tensor cores multiply.
 #pragma once
 
 #include <cstdint>
 
+#include "dequant.cuh"
 #include "kernel_traits.cuh"
 #include "ptx.cuh"
 #include "stage_loader.cuh"
 
 namespace marlin_moe {
 
-// What a lane needs to multiply one 16-row block of B.
 template <class Traits>
-struct Fragment {
-  std::uint32_t a[Traits::kMBlocks][4];  // 16×16 of A each; an 8-row tile uses two registers
-  std::uint32_t b[4 * Traits::kWordsPerTile];  // four 16×16 tiles of packed weights
-  // Scales of columns c + 8 t, t = 0 … 7 (c = lane / 4), two to a register. Act-order has a set for
-  // each of the lane's rows 2q + {0, 1, 8, 9}.
-  std::uint32_t s[Traits::kActOrder ? 4 : 1][4];
-  std::uint32_t zp;  // packed zero points of the same columns
-};
-
-template <class Traits>
-class Multiplier {
+class Multiplier16 {
  public:
   using Params = ::MARLIN_NAMESPACE_NAME::KernelParams;
+  using Element = ElementType<Traits::kA>;
+  using Weight = WeightDecoder<Traits::kB, Traits::kA>;
+  using Scale = ScaleDecoder<Traits::kS, Traits::kA>;
 
-  __device__ __forceinline__ Multiplier(const Params& params, const char* shared)
+  // What a finished sum still has to be multiplied by, as a power of two.
+  static constexpr int kSumPower = Traits::kGrouped ? Scale::kSumPower : 0;
+
+  // What a lane needs to multiply one 16-row block of B.
+  struct Fragment {
+    std::uint32_t a[Traits::kMBlocks][4];   // 16×16 of A each; an 8-row tile uses two registers
+    std::uint32_t b[4 * Traits::kBChunks];  // four 16×16 tiles of packed weights
+    // Scales of columns c + 8 t, t = 0 … 7 (c = lane / 4), two to a register. Act-order has a set
+    // for each of the lane's rows 2q + {0, 1, 8, 9}.
+    std::uint32_t s[Traits::kActOrder ? 4 : 1][4];
+    std::uint32_t zp;  // packed zero points of the same columns
+  };
+
+  __device__ __forceinline__ Multiplier16(const Params& params, const char* shared)
       : params_(params), shared_(shared) {}
 
   __device__ __forceinline__ void begin_tile(int expert, int n_tile) {
@@ -44,7 +50,7 @@ class Multiplier {
       scales_ = static_cast<const char*>(params_.scales) +
                 (static_cast<std::int64_t>(expert) * params_.num_groups * params_.n + column_) * 2;
     }
-    if constexpr (Traits::kChannel && Traits::Weight::kHasZeroPoints) {
+    if constexpr (Traits::kChannel && Traits::kHasZeroPoints) {
       const int* zero_points = static_cast<const int*>(params_.zero_points);
       channel_zp_ = zero_points[(static_cast<std::int64_t>(expert) * params_.n + column_) / 8];
     }
@@ -52,7 +58,7 @@ class Multiplier {
 
   // Loads the fragment of the warp's 16-row block `sub` (0 or 1) of the stage in `slot`, which is
   // stage `k_tile` of the tile.
-  __device__ __forceinline__ void load(Fragment<Traits>& fragment, int slot, int k_tile, int sub) {
+  __device__ __forceinline__ void load(Fragment& fragment, int slot, int k_tile, int sub) {
     const char* stage = shared_ + slot * kShape.stage_bytes();
     const int k_block = 2 * position_.k_warp + sub;
     load_a(fragment, stage, k_block);
@@ -63,8 +69,9 @@ class Multiplier {
     }
   }
 
-  // Adds the product of a fragment to the accumulators.
-  __device__ __forceinline__ void multiply(const Fragment<Traits>& fragment) {
+  // Adds the product of the fragment of block kSub to the accumulators.
+  template <int kSub>
+  __device__ __forceinline__ void multiply(const Fragment& fragment) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       std::uint32_t w[4];
@@ -72,22 +79,26 @@ class Multiplier {
       if constexpr (Traits::kTransposed) {
         const std::uint32_t weights[4] = {w[0], w[2], w[1], w[3]};
         const std::uint32_t tokens[2] = {fragment.a[0][0], fragment.a[0][1]};
-        Traits::Element::mma(acc[0][j], weights, tokens);
+        Element::mma(acc[0][j], weights, tokens);
       } else {
         const std::uint32_t left[2] = {w[0], w[1]};
         const std::uint32_t right[2] = {w[2], w[3]};
 #pragma unroll
         for (int m = 0; m < Traits::kMBlocks; ++m) {
-          Traits::Element::mma(acc[m][2 * j], fragment.a[m], left);
-          Traits::Element::mma(acc[m][2 * j + 1], fragment.a[m], right);
+          Element::mma(acc[m][2 * j], fragment.a[m], left);
+          Element::mma(acc[m][2 * j + 1], fragment.a[m], right);
         }
       }
     }
   }
 
-  // Sums of this warp's columns over its share of k, in the layout of mma's C operand: 8-column tile t
-  // of an m block holds rows lane / 4 (+ 8) and columns 8 t + 2 (lane % 4) + {0, 1}. Transposed: 16-
-  // column tile t holds columns 16 t + lane / 4 (+ 8) and tokens 2 (lane % 4) + {0, 1}.
+  // Leaves the sums in `acc`.
+  __device__ __forceinline__ void finish_tile() {}
+
+  // Sums of this warp's columns over its share of k, in the layout of mma's C operand: 8-column
+  // tile t of an m block holds rows lane / 4 (+ 8) and columns 8 t + 2 (lane % 4) + {0, 1}.
+  // Transposed: 16- column tile t holds columns 16 t + lane / 4 (+ 8) and tokens 2 (lane % 4) + {0,
+  // 1}.
   float acc[Traits::kMBlocks][Traits::kAccTiles][4];
 
  private:
@@ -101,13 +112,13 @@ class Multiplier {
     to[3] = from.w;
   }
 
-  __device__ __forceinline__ void load_a(Fragment<Traits>& fragment, const char* stage,
-                                         int k_block) {
+  __device__ __forceinline__ void load_a(Fragment& fragment, const char* stage, int k_block) {
     const char* a = stage + kShape.a_offset();
     const int lane = position_.lane;
     if constexpr (Traits::kTransposed) {
       std::uint32_t tokens[2];
-      load_matrix_x2(tokens, a + a_chunk_offset<kChunksPerRow>(lane % 8, 2 * k_block + lane / 8 % 2));
+      load_matrix_x2(tokens,
+                     a + a_chunk_offset<kChunksPerRow>(lane % 8, 2 * k_block + lane / 8 % 2));
       fragment.a[0][0] = tokens[0];
       fragment.a[0][1] = tokens[1];
     } else {
@@ -119,8 +130,8 @@ class Multiplier {
     }
   }
 
-  __device__ __forceinline__ void load_b(Fragment<Traits>& fragment, const char* stage, int sub) {
-    constexpr int kChunks = Traits::kWordsPerTile;
+  __device__ __forceinline__ void load_b(Fragment& fragment, const char* stage, int sub) {
+    constexpr int kChunks = Traits::kBChunks;
 #pragma unroll
     for (int i = 0; i < kChunks; ++i) {
       const int offset =
@@ -129,29 +140,28 @@ class Multiplier {
     }
   }
 
-  __device__ __forceinline__ void load_scales(Fragment<Traits>& fragment, const char* stage,
-                                              int k_block) {
+  __device__ __forceinline__ void load_scales(Fragment& fragment, const char* stage, int k_block) {
     const int group = Traits::kGroupsPerStage > 1 ? k_block / Traits::kGroupBlocks : 0;
     const int column = position_.n_warp * 64 + position_.lane / 4 * 8;
     const int index = group * Traits::kThreadN + column;
     const char* scales = stage + kShape.s_offset() + index * (kShape.s_bits / 8);
-    std::uint32_t words[Traits::Scale::kWords];
-    if constexpr (Traits::Scale::kWords == 4) {
+    std::uint32_t words[Scale::kWords];
+    if constexpr (Scale::kWords == 4) {
       store_words(words, *reinterpret_cast<const int4*>(scales));
     } else {
       const int2 pair = *reinterpret_cast<const int2*>(scales);
       words[0] = pair.x;
       words[1] = pair.y;
     }
-    Traits::Scale::decode(words, fragment.s[0]);
-    if constexpr (Traits::Weight::kHasZeroPoints) {
+    Scale::decode(words, fragment.s[0]);
+    if constexpr (Traits::kHasZeroPoints) {
       fragment.zp = *reinterpret_cast<const std::uint32_t*>(stage + kShape.zp_offset() + index / 2);
     }
   }
 
   // Act-order: scales of the lane's four rows, straight from global memory. Rows are sorted by
   // group, so nearly all of it is found in L1.
-  __device__ __forceinline__ void load_row_scales(Fragment<Traits>& fragment, int k_block) {
+  __device__ __forceinline__ void load_row_scales(Fragment& fragment, int k_block) {
 #pragma unroll
     for (int pair = 0; pair < 2; ++pair) {
       const int row = k_block * 16 + 2 * (position_.lane % 4) + 8 * pair;
@@ -165,16 +175,15 @@ class Multiplier {
     return __ldg(reinterpret_cast<const int4*>(scales_ + offset));
   }
 
-  // Weights of columns 16 j + c and 16 j + c + 8, as NibbleDecoder::unpack() orders them, with their
-  // scales unless those are applied to the finished sums.
-  __device__ __forceinline__ void dequantize(const Fragment<Traits>& fragment, int j,
+  // Weights of columns 16 j + c and 16 j + c + 8, as NibbleDecoder::unpack() orders them, with
+  // their scales unless those are applied to the finished sums.
+  __device__ __forceinline__ void dequantize(const Fragment& fragment, int j,
                                              std::uint32_t (&w)[4]) {
-    using Element = typename Traits::Element;
-    const std::uint32_t* words = fragment.b + j * Traits::kWordsPerTile;
-    if constexpr (Traits::Weight::kHasZeroPoints) {
-      Traits::Weight::decode(words, Traits::kChannel ? channel_zp_ : fragment.zp, j, w);
+    const std::uint32_t* words = fragment.b + j * Traits::kBChunks;
+    if constexpr (Traits::kHasZeroPoints) {
+      Weight::decode(words, Traits::kChannel ? channel_zp_ : fragment.zp, j, w);
     } else {
-      Traits::Weight::decode(words, w);
+      Weight::decode(words, w);
     }
     if constexpr (Traits::kGrouped) {
       const std::uint32_t s_left = broadcast_low(fragment.s[0][j]);

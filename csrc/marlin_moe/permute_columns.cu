@@ -14,8 +14,8 @@ __global__ void permute_columns_kernel(const PermuteColumnsArgs args) {
     if (id >= args.num_ids || expert < 0) continue;
     const std::uint16_t* from =
         static_cast<const std::uint16_t*>(args.a) + id / args.top_k * args.a_stride;
-    const int2* perm = reinterpret_cast<const int2*>(
-        args.perm + static_cast<std::int64_t>(expert) * args.k);
+    const int2* perm =
+        reinterpret_cast<const int2*>(args.perm + static_cast<std::int64_t>(expert) * args.k);
     std::uint32_t* to =
         static_cast<std::uint32_t*>(args.out) + static_cast<std::int64_t>(id) * (args.k / 2);
     for (int pair = threadIdx.x; pair < args.k / 2; pair += kThreads) {

@@ -9,9 +9,9 @@ namespace marlin_moe {
 
 // Arguments of permute_columns(); device pointers.
 struct PermuteColumnsArgs {
-  const void* a;           // [rows, k] of 16-bit elements
-  std::int64_t a_stride;   // elements between rows of A
-  const int* perm;         // [experts, k]
+  const void* a;          // [rows, k] of 16-bit elements
+  std::int64_t a_stride;  // elements between rows of A
+  const int* perm;        // [experts, k]
   const int* sorted_token_ids;
   const int* expert_ids;
   const int* num_tokens_past_padded;

@@ -7,8 +7,8 @@
 //   |- - - - - - - -|- - - - - - - -|- - - - - - - -|      (one dash: one pipeline stage)
 //   \____stripe 0_____/\_____stripe 1____/\_stripe 2_/
 //
-// Where a few more stages per stripe make stripes end with tiles, they are taken: a tile that is not
-// split, or is split into stripes of its own, saves its blocks an exchange of partial sums.
+// Where a few more stages per stripe make stripes end with tiles, they are taken: a tile that is
+// not split, or is split into stripes of its own, saves its blocks an exchange of partial sums.
 //
 // The stripe that holds a tile's first stage owns the tile: it adds up what later stripes
 // contributed to it and writes C. A stripe does its contribution first and its own last tile last,
@@ -22,10 +22,10 @@ namespace marlin_moe {
 
 // The stripes of a launch. Stages are counted over all tiles.
 struct StripePlan {
-  int length;              // stages of a stripe, at most
-  int period;              // stages after which a group of stripes ends, whatever their length
+  int length;  // stages of a stripe, at most
+  int period;  // stages after which a group of stripes ends, whatever their length
   int stripes_per_period;
-  int total;               // stages of all tiles
+  int total;  // stages of all tiles
 
   MARLIN_HOST_DEVICE constexpr int begin(int stripe) const {
     return stripe / stripes_per_period * period + stripe % stripes_per_period * length;

@@ -12,20 +12,24 @@
 namespace marlin_moe {
 
 // Byte offset of a 16-byte chunk in A's part of a stage. Rows lie one after another; a row's chunks
-// are exchanged by XOR with row % 8, so that eight lanes that read one chunk of eight rows, and
-// eight lanes that write the chunks of one row, meet eight different groups of banks.
+// are exchanged by XOR with its number among the rows that share 128 bytes of banks, so that eight
+// lanes that read one chunk of eight rows, and eight lanes that write the chunks of one row, meet
+// eight different groups of banks.
 template <int kChunksPerRow>
 __device__ __forceinline__ int a_chunk_offset(int row, int chunk) {
-  return (row * kChunksPerRow + (chunk ^ (row % 8))) * 16;
+  static_assert(kChunksPerRow == 4 || kChunksPerRow % 8 == 0,
+                "rows of 64 bytes, or of 128 times n");
+  const int turn = kChunksPerRow == 4 ? row / 2 % 4 : row % 8;
+  return (row * kChunksPerRow + (chunk ^ turn)) * 16;
 }
 
-// Byte offset of a 16-byte chunk of a warp's piece of B: the piece's chunk `chunk` of its 16-row block
+// Byte offset of a 16-byte chunk of a warp's piece of B: the piece's chunk `chunk` of its block
 // `sub`. Of two chunks per lane, those of lanes 4 to 7 (mod 8) change places, so that eight lanes
 // that read one chunk each meet eight different groups of banks.
 template <class Traits>
 __device__ __forceinline__ int b_chunk_offset(const ThreadPosition<Traits>& position, int sub,
                                               int chunk) {
-  constexpr int kChunks = Traits::kWordsPerTile;
+  constexpr int kChunks = Traits::kBChunks;
   if (kChunks == 2) chunk ^= chunk / 8 % 2;
   const int warp = position.thread / 32;
   return ((sub * (Traits::kThreads / 32) + warp) * (32 * kChunks) + chunk) * 16;
@@ -57,7 +61,9 @@ class StageLoader {
 
  private:
   static constexpr TileShape kShape = Traits::kShape;
-  static constexpr int kChunksPerRow = Traits::kThreadK / 8;
+  static constexpr int kABytes = kShape.a_bits / 8;
+  static constexpr int kChunkElements = 16 / kABytes;
+  static constexpr int kChunksPerRow = Traits::kThreadK / kChunkElements;
   static constexpr int kRowsPerPass = Traits::kThreads / kChunksPerRow;
   static constexpr int kPasses = (Traits::kRows + kRowsPerPass - 1) / kRowsPerPass;
   static_assert(kRowsPerPass % 8 == 0, "the XOR must not change from pass to pass");
@@ -69,8 +75,9 @@ class StageLoader {
       const int id = row < Traits::kRows ? ids[row] : params_.num_ids;
       a_valid_[pass] = id < params_.num_ids;
       const std::int64_t a_row = a_valid_[pass] ? id / params_.a_row_divisor : 0;
-      a_[pass] = static_cast<const char*>(params_.a) +
-                 (a_row * params_.a_stride + position_.thread % kChunksPerRow * 8) * 2;
+      a_[pass] =
+          static_cast<const char*>(params_.a) +
+          (a_row * params_.a_stride + position_.thread % kChunksPerRow * kChunkElements) * kABytes;
     }
   }
 
@@ -82,29 +89,29 @@ class StageLoader {
     for (int pass = 0; pass < kPasses; ++pass) {
       if (Traits::kRows % kRowsPerPass == 0 || first_row + pass * kRowsPerPass < Traits::kRows) {
         copy_async_16(to + pass * kRowsPerPass * kChunksPerRow * 16,
-                      a_[pass] + static_cast<std::int64_t>(k_tile) * (Traits::kThreadK * 2),
+                      a_[pass] + static_cast<std::int64_t>(k_tile) * (Traits::kThreadK * kABytes),
                       a_valid_[pass]);
       }
     }
   }
 
-  // B is packed in pieces of 16 rows × 64 columns. Of four-bit weights a lane copies the 16 bytes that
-  // it will multiply. Of eight-bit weights it needs two neighbouring chunks of 16 bytes: the warp
-  // copies 32 chunks at a time, and puts them where both halves can be read without bank conflicts.
-  static constexpr int kBChunks = Traits::kWordsPerTile;
+  // B is packed in pieces, of 16 rows × 64 columns or, for 8-bit A, of 32 × 32. The warp that will
+  // multiply a piece copies it, 32 chunks at a time.
+  static constexpr int kBChunks = Traits::kBChunks;
 
   __device__ __forceinline__ void begin_b(int expert, int n_tile, int k_tile) {
-    const int n_pieces = params_.n / 64;
+    const int n_pieces = params_.n / Traits::kWarpColumns;
     const int piece = n_tile * Traits::kNWarps + position_.n_warp;
-    const std::int64_t k_block = static_cast<std::int64_t>(expert) * (params_.k / 16) +
-                                 k_tile * (Traits::kThreadK / 16) + 2 * position_.k_warp;
+    const std::int64_t k_block = static_cast<std::int64_t>(expert) * (params_.k / Traits::kKBlock) +
+                                 k_tile * (Traits::kThreadK / Traits::kKBlock) +
+                                 2 * position_.k_warp;
     b_valid_ = piece < n_pieces;
     b_ = static_cast<const int4*>(params_.b) +
          (k_block * n_pieces + (b_valid_ ? piece : 0)) * (32 * kBChunks) + position_.lane;
   }
 
   __device__ __forceinline__ void issue_b(char* stage) {
-    const int row_stride = params_.n / 2 * kBChunks;  // in chunks: n / 64 pieces of 32 lanes
+    const int row_stride = params_.n / Traits::kWarpColumns * (32 * kBChunks);  // in chunks
     char* to = stage + kShape.b_offset();
 #pragma unroll
     for (int sub = 0; sub < 2; ++sub) {
@@ -114,7 +121,7 @@ class StageLoader {
                       b_ + sub * row_stride + 32 * i, b_valid_);
       }
     }
-    b_ += static_cast<std::int64_t>(row_stride) * (Traits::kThreadK / 16);
+    b_ += static_cast<std::int64_t>(row_stride) * (Traits::kThreadK / Traits::kKBlock);
   }
 
   static constexpr int kScaleBytes = kShape.s_bits / 8;
@@ -130,7 +137,7 @@ class StageLoader {
     s_valid_ = scale_column < params_.n;
     s_ = static_cast<const char*>(params_.scales) +
          (first_group * params_.n + (s_valid_ ? scale_column : 0)) * kScaleBytes;
-    if constexpr (Traits::Weight::kHasZeroPoints) {
+    if constexpr (Traits::kHasZeroPoints) {
       const int zero_column = column + position_.thread % kZeroChunks * 32;
       zp_valid_ = zero_column < params_.n;
       zp_ = static_cast<const char*>(params_.zero_points) +
@@ -146,7 +153,7 @@ class StageLoader {
       copy_async_16(stage + kShape.s_offset() + position_.thread * 16,
                     s_ + static_cast<std::int64_t>(group) * params_.n * kScaleBytes, s_valid_);
     }
-    if constexpr (Traits::Weight::kHasZeroPoints) {
+    if constexpr (Traits::kHasZeroPoints) {
       if (position_.thread < Traits::kGroupsPerStage * kZeroChunks) {
         const int group = first_group + position_.thread / kZeroChunks;
         copy_async_16(stage + kShape.zp_offset() + position_.thread * 16,

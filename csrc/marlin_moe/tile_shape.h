@@ -20,11 +20,15 @@ struct TileShape {
   int group_blocks;  // 16-row blocks per scale; <= 0: no scales in the pipeline
   bool has_zero_points;
 
-  // A warp covers 64 columns; warps beyond thread_n / 64 split the stage along k.
-  MARLIN_HOST_DEVICE constexpr int n_warps() const { return thread_n / 64; }
+  // A warp covers 64 columns, with 8-bit A 32; further warps split the stage along k.
+  MARLIN_HOST_DEVICE constexpr int warp_columns() const { return a_bits == 8 ? 32 : 64; }
+  MARLIN_HOST_DEVICE constexpr int n_warps() const { return thread_n / warp_columns(); }
   MARLIN_HOST_DEVICE constexpr int k_warps() const { return threads / 32 / n_warps(); }
-  // 16-row blocks of B that one warp multiplies in a stage.
-  MARLIN_HOST_DEVICE constexpr int k_blocks_per_warp() const { return thread_k / 16 / k_warps(); }
+  // Rows of B that one tensor-core product covers, and how many such blocks a warp has in a stage.
+  MARLIN_HOST_DEVICE constexpr int k_block() const { return a_bits == 8 ? 32 : 16; }
+  MARLIN_HOST_DEVICE constexpr int k_blocks_per_warp() const {
+    return thread_k / k_block() / k_warps();
+  }
   MARLIN_HOST_DEVICE constexpr int m_blocks() const { return (rows + 15) / 16; }
   MARLIN_HOST_DEVICE constexpr int rows_per_m_block() const { return rows < 16 ? rows : 16; }
 
@@ -36,8 +40,12 @@ struct TileShape {
   }
 
   MARLIN_HOST_DEVICE constexpr int a_stage_bytes() const { return rows * thread_k * a_bits / 8; }
-  MARLIN_HOST_DEVICE constexpr int b_stage_bytes() const { return thread_k * thread_n * b_bits / 8; }
-  MARLIN_HOST_DEVICE constexpr int s_stage_bytes() const { return groups_per_stage() * thread_n * s_bits / 8; }
+  MARLIN_HOST_DEVICE constexpr int b_stage_bytes() const {
+    return thread_k * thread_n * b_bits / 8;
+  }
+  MARLIN_HOST_DEVICE constexpr int s_stage_bytes() const {
+    return groups_per_stage() * thread_n * s_bits / 8;
+  }
   MARLIN_HOST_DEVICE constexpr int zp_stage_bytes() const {
     return has_zero_points ? groups_per_stage() * thread_n * b_bits / 8 : 0;
   }

@@ -1,0 +1,187 @@
+// Turns the stages in shared memory into sums in registers, for 8-bit activations.
+//
+// Scales cannot be applied to 8-bit weights. The products of 32 or 64 rows of B, no more than a
+// group has, are summed by themselves, and added to the float accumulators times the group's scale.
+#pragma once
+
+#include <cstdint>
+
+#include "dequant_a8.cuh"
+#include "kernel_traits.cuh"
+#include "ptx.cuh"
+#include "stage_loader.cuh"
+
+namespace marlin_moe {
+
+template <class Traits>
+class Multiplier8 {
+ public:
+  using Params = ::MARLIN_NAMESPACE_NAME::KernelParams;
+  using Product = Product8<Traits::kA>;
+  using Weight = WeightDecoder8<Traits::kB, Traits::kA>;
+
+  // e2m1 as e4m3 owes 2^6; the other weights' scales hold what they owe.
+  static constexpr bool kExponentScales = Traits::kS == MARLIN_TYPE_NAMESPACE::kFE8M0fnu.id();
+  static constexpr int kSumPower = kExponentScales ? 6 : 0;
+
+  // What a lane needs to multiply one 32-row block of B.
+  struct Fragment {
+    std::uint32_t a[Traits::kMBlocks][4];  // 16×32 of A each
+    std::uint32_t b[4];  // packed weights of columns c + 8 t, t = 0 … 3 (c = lane / 4)
+    std::uint32_t s[4];  // scales of columns 8 t + 2 q + {0, 1} (q = lane % 4), as they are stored
+    std::uint32_t zp;  // packed zero points of columns c + 8 t of the 64 that the warp's are among
+  };
+
+  __device__ __forceinline__ Multiplier8(const Params& params, const char* shared)
+      : params_(params), shared_(shared) {}
+
+  __device__ __forceinline__ void begin_tile(int expert, int n_tile) {
+#pragma unroll
+    for (int m = 0; m < Traits::kMBlocks; ++m) {
+#pragma unroll
+      for (int t = 0; t < Traits::kAccTiles; ++t) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          acc[m][t][i] = 0.0f;
+          sums_[m][t][i] = Traits::kGrouped ? Product::kStart : 0;
+        }
+      }
+    }
+    if constexpr (Traits::kChannel && Traits::kHasZeroPoints) {
+      const int n_pieces = params_.n / 64;
+      const int piece = min((n_tile * Traits::kThreadN + position_.n_warp * 32) / 64, n_pieces - 1);
+      const int* zero_points = static_cast<const int*>(params_.zero_points);
+      channel_zp_ = zero_points[(static_cast<std::int64_t>(expert) * params_.n + piece * 64) / 8 +
+                                position_.lane / 4];
+    }
+  }
+
+  // Loads the fragment of the warp's 32-row block `sub` (0 or 1) of the stage in `slot`.
+  __device__ __forceinline__ void load(Fragment& fragment, int slot, int /*k_tile*/, int sub) {
+    const char* stage = shared_ + slot * kShape.stage_bytes();
+    const int k_block = 2 * position_.k_warp + sub;
+    const int lane = position_.lane;
+    const char* row = stage + kShape.a_offset() +
+                      a_chunk_offset<kChunksPerRow>(lane % 16, 2 * k_block + lane / 16);
+#pragma unroll
+    for (int m = 0; m < Traits::kMBlocks; ++m) {
+      load_matrix_x4(fragment.a[m], row + m * 16 * kChunksPerRow * 16);
+    }
+    const char* piece = stage + kShape.b_offset() + b_chunk_offset<Traits>(position_, sub, 0);
+#pragma unroll
+    for (int tile = 0; tile < 2; ++tile) {
+      const int2 words = *reinterpret_cast<const int2*>(piece + tile * 256 + lane * 8);
+      fragment.b[2 * tile] = words.x;
+      fragment.b[2 * tile + 1] = words.y;
+    }
+    if constexpr (Traits::kGrouped) load_scales(fragment, stage, k_block);
+  }
+
+  // Adds the product of the fragment of block kSub to the sums, and the sums to the accumulators
+  // where a group may end.
+  template <int kSub>
+  __device__ __forceinline__ void multiply(const Fragment& fragment) {
+    constexpr bool kGroupEnds = Traits::kGrouped && (kSub == 1 || Traits::kGroupBlocks == 2);
+#pragma unroll
+    for (int t = 0; t < Traits::kAccTiles; ++t) {
+      const std::uint32_t zeros = zero_bytes(fragment, t);
+      const std::uint32_t weights[2] = {Weight::decode(fragment.b[t], zeros),
+                                        Weight::decode(fragment.b[t] >> 4, zeros)};
+      float scale[2];
+      if constexpr (kGroupEnds) column_scales(fragment, t, scale);
+#pragma unroll
+      for (int m = 0; m < Traits::kMBlocks; ++m) {
+        Product::mma(sums_[m][t], fragment.a[m], weights);
+        if constexpr (kGroupEnds) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            acc[m][t][i] = fmaf(Product::value(sums_[m][t][i]), scale[i % 2], acc[m][t][i]);
+            sums_[m][t][i] = Product::kStart;
+          }
+        }
+      }
+    }
+  }
+
+  // Leaves the sums in `acc`.
+  __device__ __forceinline__ void finish_tile() {
+    if constexpr (!Traits::kGrouped) {
+#pragma unroll
+      for (int m = 0; m < Traits::kMBlocks; ++m)
+#pragma unroll
+        for (int t = 0; t < Traits::kAccTiles; ++t)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) acc[m][t][i] = to_float(sums_[m][t][i]);
+    }
+  }
+
+  // Sums of this warp's columns over its share of k, as in Multiplier16.
+  float acc[Traits::kMBlocks][Traits::kAccTiles][4];
+
+ private:
+  static constexpr TileShape kShape = Traits::kShape;
+  static constexpr int kChunksPerRow = Traits::kThreadK / 16;
+  static constexpr bool kInt8 = Traits::kA == MARLIN_TYPE_NAMESPACE::kS8.id();
+
+  // A sum over all of k, which starts at zero.
+  static __device__ __forceinline__ float to_float(std::uint32_t sum) {
+    return kInt8 ? static_cast<float>(static_cast<int>(sum)) : __uint_as_float(sum);
+  }
+
+  __device__ __forceinline__ void load_scales(Fragment& fragment, const char* stage, int k_block) {
+    const int group = Traits::kGroupsPerStage > 1 ? 2 * k_block / Traits::kGroupBlocks : 0;
+    const int first = group * Traits::kThreadN;
+    const int index = first + position_.n_warp * 32 + position_.lane % 4 * 8;
+    const char* scales = stage + kShape.s_offset() + index * (kShape.s_bits / 8);
+    if constexpr (kExponentScales) {
+      const int2 words = *reinterpret_cast<const int2*>(scales);
+      fragment.s[0] = words.x;
+      fragment.s[1] = words.y;
+    } else {
+      const int4 words = *reinterpret_cast<const int4*>(scales);
+      fragment.s[0] = words.x;
+      fragment.s[1] = words.y;
+      fragment.s[2] = words.z;
+      fragment.s[3] = words.w;
+    }
+    if constexpr (Traits::kHasZeroPoints) {
+      const int zp_index = first + position_.n_warp / 2 * 64 + position_.lane / 4 * 8;
+      fragment.zp =
+          *reinterpret_cast<const std::uint32_t*>(stage + kShape.zp_offset() + zp_index / 2);
+    }
+  }
+
+  // The zero point of column c + 8 t in every byte.
+  __device__ __forceinline__ std::uint32_t zero_bytes(const Fragment& fragment, int t) const {
+    if constexpr (Traits::kHasZeroPoints) {
+      const std::uint32_t packed = Traits::kChannel ? channel_zp_ : fragment.zp;
+      return (packed >> (position_.n_warp % 2 * 16 + 4 * t) & 0xf) * 0x01010101u;
+    } else {
+      return 0x08080808u;
+    }
+  }
+
+  // Scales of columns 8 t + 2 q + {0, 1}. Int8 activations have them in fixed point.
+  __device__ __forceinline__ void column_scales(const Fragment& fragment, int t,
+                                                float (&scale)[2]) const {
+    if constexpr (kExponentScales) {
+      // Bytes are in the order [0, 2, 1, 3]: the pair stands two bytes apart.
+      const std::uint32_t pair = fragment.s[t / 2] >> (t % 2 * 8);
+      scale[0] = __uint_as_float((pair & 0xff) << 23);
+      scale[1] = __uint_as_float((pair >> 16 & 0xff) << 23);
+    } else if constexpr (kInt8) {
+      scale[0] = static_cast<float>(static_cast<std::int16_t>(fragment.s[t] & 0xffff));
+      scale[1] = static_cast<float>(static_cast<std::int16_t>(fragment.s[t] >> 16));
+    } else {
+      Traits::Output::unpack(fragment.s[t], scale[0], scale[1]);
+    }
+  }
+
+  const Params& params_;
+  const char* shared_;
+  ThreadPosition<Traits> position_;
+  std::uint32_t sums_[Traits::kMBlocks][Traits::kAccTiles][4];
+  std::uint32_t channel_zp_;
+};
+
+}  // namespace marlin_moe
