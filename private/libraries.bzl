@@ -36,7 +36,7 @@ marlin_kernel_headers = rule(
     implementation = _marlin_kernel_headers_impl,
     attrs = {
         "hdrs": attr.label_list(
-            allow_files = [".h", ".hpp", ".cuh", ".inl", ".inc"],
+            allow_files = True,
             doc = "Files, filegroups or cc_library targets.",
         ),
     },
