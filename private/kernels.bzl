@@ -113,7 +113,9 @@ def marlin_moe_kernels(
     [MarlinKernelsInfo](#MarlinKernelsInfo). Output groups: `generated` (all generated files),
     `selector`, `manifest`, `objects` (one per kernel file and per file of `srcs`).
 
-    nvcc 12.9 or newer is needed. Kernels are optimised in every compilation mode.
+    nvcc 12.9 or newer is needed. Kernels are optimised in every compilation mode. They are hidden
+    symbols: a `cc_library` that includes the selector needs `linkstatic = True`, so that it and the
+    kernels end up in one program or shared library.
 
     Args:
       name: name of the target.

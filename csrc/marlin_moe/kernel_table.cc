@@ -87,8 +87,8 @@ static std::string type_name(const ScalarType& type) {
   return "unknown type " + std::to_string(type.id());
 }
 
-static std::string describe_key(const MoeGemmArgs& args, const MoeGemmConfig& config,
-                                const DeviceInfo& device) {
+std::string describe_key(const MoeGemmArgs& args, const MoeGemmConfig& config,
+                         const DeviceInfo& device) {
   return "a_type " + type_name(args.a_type) + ", b_type " + type_name(args.b_type) + ", c_type " +
          type_name(args.c_type) + ", s_type " + type_name(args.s_type) + ", group_size " +
          std::to_string(args.group_size) + ", block_size " + std::to_string(args.block_size) +

@@ -3,6 +3,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <string>
+
 #include "kernel.h"
 #include "moe_gemm.h"
 #include "tile_shape.h"
@@ -19,6 +21,10 @@ struct DeviceInfo {
 
 // Sets *info to the current device's. Asks the driver once per device.
 Status device_info(DeviceInfo* info);
+
+// The key that a kernel is found by, in words.
+std::string describe_key(const MoeGemmArgs& args, const MoeGemmConfig& config,
+                         const DeviceInfo& device);
 
 // A kernel that can be launched: its tile, and how many blocks of it a multiprocessor holds.
 struct Kernel {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <limits>
 #include <string>
 
@@ -201,22 +203,27 @@ static double expected_blocks(const MoeGemmArgs& args) {
   return std::max(active, ids / args.block_size + 0.5 * active);
 }
 
-// The tile to try first for a shape, as measured on an H100 (docs/kernel-notes.md). Many rows fill
-// a wide tile, which reads A less often. Few rows leave the weights' bytes to count, and small
-// tiles keep more loads under way; unless there is so little work that one block per
-// multiprocessor, which seldom shares a tile with another, does it sooner.
-static MoeGemmConfig preferred_config(const MoeGemmArgs& args, const DeviceInfo& device) {
+// A configuration and the reason for it, for the log.
+struct Choice {
+  MoeGemmConfig config;
+  const char* reason;
+};
+
+// The tile to try first for a shape, as measured on an H100 (docs/kernel-notes.md).
+static Choice preferred_config(const MoeGemmArgs& args, const DeviceInfo& device) {
   constexpr int kSmallStagesPerSm = 16;
   const double blocks = expected_blocks(args);
   if (args.block_size <= 16 && args.k % 128 == 0) {
     const double stages = blocks * ((args.n + 127) / 128) * (args.k / 128);
-    if (stages <= kSmallStagesPerSm * device.multiprocessors) return {128, 128, 256, 1};
+    if (stages <= kSmallStagesPerSm * device.multiprocessors) {
+      return {{128, 128, 256, 1}, "little work: one block per multiprocessor seldom splits a tile"};
+    }
   }
   const bool many_rows = args.block_size == 64 || (args.block_size == 48 && args.n > args.k);
   if (many_rows && args.n % 256 == 0 && blocks * (args.n / 256) >= device.multiprocessors) {
-    return {64, 256, 256};
+    return {{64, 256, 256}, "many rows: a wide tile reads A less often"};
   }
-  return {64, 128, 128};
+  return {{64, 128, 128}, "few rows: small tiles keep more loads of weights under way"};
 }
 
 static int most_blocks_per_sm(const Kernel& kernel) {
@@ -226,13 +233,14 @@ static int most_blocks_per_sm(const Kernel& kernel) {
 // Chooses a configuration for checked arguments, and its kernel: the preferred one, or the first
 // that was built and fits the device.
 static Status choose(const MoeGemmArgs& args, const DeviceInfo& device, Kernel* kernel,
-                     MoeGemmConfig* config) {
-  *config = preferred_config(args, device);
+                     Choice* choice) {
+  *choice = preferred_config(args, device);
+  MoeGemmConfig* config = &choice->config;
   Status status = find_kernel(args, *config, device, kernel);
   for (const MoeGemmConfig& tile : kTiles) {
     if (status.code != StatusCode::kNoKernel) break;
     if (args.k % tile.thread_k != 0) continue;
-    *config = tile;
+    *choice = {tile, "the first tile that was built and fits the device"};
     status = find_kernel(args, tile, device, kernel);
   }
   if (!status.ok()) return status;
@@ -246,7 +254,9 @@ Status moe_gemm_choose_config(const MoeGemmArgs& args, MoeGemmConfig* config) {
   DeviceInfo device{};
   if (status.ok()) status = device_info(&device);
   Kernel kernel;
-  if (status.ok()) status = choose(args, device, &kernel, config);
+  Choice choice{};
+  if (status.ok()) status = choose(args, device, &kernel, &choice);
+  if (status.ok()) *config = choice.config;
   return status;
 }
 
@@ -359,6 +369,26 @@ static Status launch(const MoeGemmArgs& args, const MoeGemmConfig& config, const
   return {StatusCode::kCudaError, std::string("cudaLaunchKernel: ") + cudaGetErrorString(error)};
 }
 
+// Whether the environment asks for a line per call: MARLIN_MOE_LOG=1. Read once.
+static bool log_enabled() {
+  static const bool enabled = [] {
+    const char* value = std::getenv("MARLIN_MOE_LOG");
+    return value != nullptr && std::string(value) == "1";
+  }();
+  return enabled;
+}
+
+static void log_choice(const MoeGemmArgs& args, const Choice& choice, const DeviceInfo& device,
+                       const Kernel& kernel) {
+  const std::string key = describe_key(args, choice.config, device);
+  std::fprintf(stderr,
+               "marlin_moe: m %d, n %d, k %d, %d experts, top_k %d: %s; %d blocks per "
+               "multiprocessor of %d, stripe_slack %d, %d bytes of shared memory; %s\n",
+               args.m, args.n, args.k, args.num_experts, args.top_k, key.c_str(),
+               choice.config.blocks_per_sm, device.multiprocessors, choice.config.stripe_slack,
+               kernel.shape.shared_memory_bytes(), choice.reason);
+}
+
 Status moe_gemm(const MoeGemmArgs& args, const MoeGemmConfig* config) {
   Status status = check_problem(args);
   if (status.ok() && config != nullptr) status = check_config(*config);
@@ -375,16 +405,17 @@ Status moe_gemm(const MoeGemmArgs& args, const MoeGemmConfig* config) {
                 " is not enough; needed: " + std::to_string(layout.bytes) +
                 ", as moe_gemm_workspace_size() says"};
   }
-  MoeGemmConfig chosen;
+  Choice choice{{}, "given by the caller"};
   Kernel kernel;
   if (config == nullptr) {
-    status = choose(args, device, &kernel, &chosen);
+    status = choose(args, device, &kernel, &choice);
   } else {
     status = find_kernel(args, *config, device, &kernel);
-    if (status.ok()) status = complete_config(args, *config, kernel, &chosen);
+    if (status.ok()) status = complete_config(args, *config, kernel, &choice.config);
   }
   if (!status.ok()) return status;
-  return launch(args, chosen, kernel, device, layout);
+  if (log_enabled()) log_choice(args, choice, device, kernel);
+  return launch(args, choice.config, kernel, device, layout);
 }
 
 }  // namespace marlin_moe

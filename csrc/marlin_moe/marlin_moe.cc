@@ -1,0 +1,142 @@
+#include "marlin_moe.h"
+
+#include <string>
+
+#include "moe_gemm.h"
+
+namespace marlin_moe {
+
+static std::string& last_error() {
+  static thread_local std::string message;
+  return message;
+}
+
+// Keeps the message of a failure and returns the code.
+static int report(const Status& status) {
+  if (!status.ok()) last_error() = status.message;
+  switch (status.code) {
+    case StatusCode::kOk:
+      return MARLIN_MOE_OK;
+    case StatusCode::kInvalidArgument:
+      return MARLIN_MOE_INVALID_ARGUMENT;
+    case StatusCode::kInsufficientWorkspace:
+      return MARLIN_MOE_INSUFFICIENT_WORKSPACE;
+    case StatusCode::kNoKernel:
+      return MARLIN_MOE_NO_KERNEL;
+    case StatusCode::kCudaError:
+      break;
+  }
+  return MARLIN_MOE_CUDA_ERROR;
+}
+
+static Status invalid(const std::string& argument, std::int64_t given, const std::string& allowed) {
+  return {StatusCode::kInvalidArgument,
+          argument + " = " + std::to_string(given) + " is not allowed; allowed: " + allowed};
+}
+
+static Status to_type(const char* argument, std::int32_t given, ScalarType* type) {
+  static constexpr ScalarType kTypes[] = {
+      MARLIN_TYPE_NAMESPACE::kFloat16, MARLIN_TYPE_NAMESPACE::kBFloat16,
+      MARLIN_TYPE_NAMESPACE::kS8,      MARLIN_TYPE_NAMESPACE::kFE4M3fn,
+      MARLIN_TYPE_NAMESPACE::kU4,      MARLIN_TYPE_NAMESPACE::kU4B8,
+      MARLIN_TYPE_NAMESPACE::kU8B128,  MARLIN_TYPE_NAMESPACE::kFE2M1f,
+      MARLIN_TYPE_NAMESPACE::kFE8M0fnu};
+  if (given < MARLIN_MOE_FLOAT16 || given > MARLIN_MOE_FE8M0FNU) {
+    return invalid(argument, given, "a marlin_moe_type, 1 to 9");
+  }
+  *type = kTypes[given - MARLIN_MOE_FLOAT16];
+  return {};
+}
+
+static Status to_types(const marlin_moe_gemm_args& from, MoeGemmArgs* to) {
+  Status status = to_type("a_type", from.a_type, &to->a_type);
+  if (status.ok()) status = to_type("b_type", from.b_type, &to->b_type);
+  if (status.ok()) status = to_type("c_type", from.c_type, &to->c_type);
+  if (status.ok()) status = to_type("s_type", from.s_type, &to->s_type);
+  return status;
+}
+
+static Status to_args(const marlin_moe_gemm_args* from, MoeGemmArgs* to) {
+  if (from == nullptr) {
+    return {StatusCode::kInvalidArgument,
+            "args = null is not allowed; allowed: a marlin_moe_gemm_args"};
+  }
+  if (from->struct_size != sizeof(marlin_moe_gemm_args)) {
+    return invalid("struct_size", static_cast<std::int64_t>(from->struct_size),
+                   std::to_string(sizeof(marlin_moe_gemm_args)) + ", this library's");
+  }
+  to->m = from->m;
+  to->n = from->n;
+  to->k = from->k;
+  to->num_experts = from->num_experts;
+  to->top_k = from->top_k;
+  to->block_size = from->block_size;
+  to->group_size = from->group_size;
+  to->num_groups = from->num_groups;
+  to->expert_parallel = from->expert_parallel != 0;
+  to->a_stride = from->a_stride;
+  to->a = from->a;
+  to->a_scales = from->a_scales;
+  to->b = from->b;
+  to->scales = from->scales;
+  to->zero_points = from->zero_points;
+  to->global_scales = from->global_scales;
+  to->bias = from->bias;
+  to->g_idx = from->g_idx;
+  to->perm = from->perm;
+  to->topk_weights = from->topk_weights;
+  to->sorted_token_ids = from->sorted_token_ids;
+  to->expert_ids = from->expert_ids;
+  to->num_tokens_past_padded = from->num_tokens_past_padded;
+  to->c = from->c;
+  to->workspace = from->workspace;
+  to->workspace_bytes = from->workspace_bytes;
+  to->stream = static_cast<cudaStream_t>(from->stream);
+  return to_types(*from, to);
+}
+
+static Status check_out(const char* argument, const void* pointer) {
+  if (pointer != nullptr) return {};
+  return {StatusCode::kInvalidArgument,
+          std::string(argument) + " = null is not allowed; allowed: where the result goes"};
+}
+
+}  // namespace marlin_moe
+
+int marlin_moe_gemm(const marlin_moe_gemm_args* args, const marlin_moe_gemm_config* config) {
+  marlin_moe::MoeGemmArgs converted;
+  const marlin_moe::Status status = marlin_moe::to_args(args, &converted);
+  if (!status.ok()) return marlin_moe::report(status);
+  if (config == nullptr) return marlin_moe::report(marlin_moe::moe_gemm(converted));
+  const marlin_moe::MoeGemmConfig forced{config->thread_k, config->thread_n, config->threads,
+                                         config->blocks_per_sm, config->stripe_slack};
+  return marlin_moe::report(marlin_moe::moe_gemm(converted, &forced));
+}
+
+int marlin_moe_gemm_workspace_size(const marlin_moe_gemm_args* args, size_t* bytes) {
+  marlin_moe::MoeGemmArgs converted;
+  marlin_moe::Status status = marlin_moe::to_args(args, &converted);
+  if (status.ok()) status = marlin_moe::check_out("bytes", bytes);
+  if (status.ok()) status = marlin_moe::moe_gemm_workspace_size(converted, bytes);
+  return marlin_moe::report(status);
+}
+
+int marlin_moe_gemm_choose_config(const marlin_moe_gemm_args* args,
+                                  marlin_moe_gemm_config* config) {
+  marlin_moe::MoeGemmArgs converted;
+  marlin_moe::MoeGemmConfig chosen;
+  marlin_moe::Status status = marlin_moe::to_args(args, &converted);
+  if (status.ok()) status = marlin_moe::check_out("config", config);
+  if (status.ok()) status = marlin_moe::moe_gemm_choose_config(converted, &chosen);
+  if (status.ok()) {
+    *config = marlin_moe_gemm_config{chosen.thread_k, chosen.thread_n, chosen.threads,
+                                     chosen.blocks_per_sm, chosen.stripe_slack};
+  }
+  return marlin_moe::report(status);
+}
+
+int32_t marlin_moe_gemm_block_size(int32_t m, int32_t num_experts, int32_t top_k) {
+  return marlin_moe::moe_gemm_block_size(m, num_experts, top_k);
+}
+
+const char* marlin_moe_last_error(void) { return marlin_moe::last_error().c_str(); }
