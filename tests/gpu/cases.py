@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 GROUP_CHANNEL = -1
 GROUP_ACT_ORDER = 0
 
 BLOCK_SIZES = (8, 16, 32, 48, 64)
-# Schemes whose operands operands.py can make.
-SCHEMES = ("awq_int4", "gptq_int4")
+# Of 8-bit activations.
+BLOCK_SIZES_A8 = (16, 32, 48, 64)
+_A8_TYPES = ("kS8", "kFE4M3fn")
 
 _GRID_M = (1, 17, 123, 666)
 _GRID_N = (128, 1024, 2880)
@@ -47,6 +48,11 @@ class Kernel:
     group_blocks: int
 
     @property
+    def types(self) -> tuple[str, str, str, str]:
+        """(a_type, b_type, c_type, s_type)."""
+        return self.a_type, self.b_type, self.c_type, self.s_type
+
+    @property
     def block_size(self) -> int:
         return 8 if self.m_block_size_8 else 16 * self.thread_m_blocks
 
@@ -61,15 +67,67 @@ class WeightKey:
     """What a set of weights depends on.
 
     `group_size` is the API's: -1 per channel, 0 act-order; `group_length` is the number of rows
-    that really share a scale.
+    that really share a scale. `extreme`: codes, scales and activations are as large as they get.
     """
 
     scheme: str
     a_type: str
+    b_type: str
+    c_type: str
+    s_type: str
     group_size: int
     group_length: int
     n: int
     k: int
+    extreme: bool = False
+
+    @property
+    def a_bits(self) -> int:
+        return 8 if self.a_type in _A8_TYPES else 16
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        return BLOCK_SIZES if self.a_bits == 16 else BLOCK_SIZES_A8
+
+    @property
+    def label(self) -> str:
+        """Scheme and types, and how scales are shared."""
+        types = spelled(self.a_type)
+        if self.a_bits == 8:
+            types += "-" + spelled(self.c_type)
+        shared = f"g{self.group_size}" if self.group_size else f"act{self.group_length}"
+        return f"{self.scheme} {types} {shared}" + (" extreme" if self.extreme else "")
+
+
+@dataclass(frozen=True)
+class Combination:
+    """What the kernels of one kind have in common beside their tile."""
+
+    scheme: str
+    a_type: str
+    b_type: str
+    c_type: str
+    s_type: str
+    group_blocks: int
+
+    @classmethod
+    def of(cls, kernel: Kernel, scheme: str) -> Combination:
+        return cls(scheme, *kernel.types, kernel.group_blocks)
+
+    def key(self, n: int, k: int, group_length: int = 0) -> WeightKey:
+        """Returns weights of a shape; group_length is needed for act-order only."""
+        size = self.group_blocks if self.group_blocks <= 0 else 16 * self.group_blocks
+        length = {GROUP_CHANNEL: k, GROUP_ACT_ORDER: group_length}.get(size, size)
+        types = (self.a_type, self.b_type, self.c_type, self.s_type)
+        return WeightKey(self.scheme, *types, size, length, n, k)
+
+    def random_key(self, rng: random.Random, n: int, k: int) -> WeightKey:
+        return self.key(n, k, rng.choice(group_lengths(self.group_blocks, k)))
+
+
+def spelled(type_name: str) -> str:
+    """Returns a type's name as file names spell it."""
+    return type_name[1:].lower()
 
 
 @dataclass(frozen=True)
@@ -114,9 +172,7 @@ class Case:
         key = self.weights
         words = [
             self.kind,
-            key.scheme,
-            key.a_type[1:].lower(),
-            "act" + str(key.group_length) if key.group_size == 0 else "g" + str(key.group_size),
+            key.label,
             f"m{self.m} n{key.n} k{key.k} e{self.num_experts} top{self.top_k}",
             f"block{self.block_size or '*'}",
         ]
@@ -135,19 +191,30 @@ class Case:
         return " ".join(words)
 
 
-def read_manifest(path: str, family: str) -> dict[Kernel, str]:
-    """Returns the scheme of each built kernel of a family that the tests can make operands for."""
+def read_manifest(path: str, families: Sequence[str]) -> dict[Kernel, str]:
+    """Returns the scheme of each built kernel of some families; none: of all in the manifest.
+
+    Raises:
+      ValueError: a family has no kernel, or two of them have the same one.
+    """
     with open(path, encoding="utf-8") as file:
         rows = json.load(file)["instantiations"]
-    kernels = {}
+    found: dict[Kernel, tuple[str, str]] = {}
     for row in rows:
-        schemes = [scheme for scheme in row["schemes"] if scheme in SCHEMES]
-        if row["family"] == family and schemes:
-            fields = {field: row[field] for field in Kernel.__dataclass_fields__}
-            kernels[Kernel(**fields)] = schemes[0]
-    if not kernels:
-        raise ValueError(f"{path}: no kernel of family {family} for any of {', '.join(SCHEMES)}")
-    return kernels
+        if families and row["family"] not in families:
+            continue
+        kernel = Kernel(**{field: row[field] for field in Kernel.__dataclass_fields__})
+        other = found.setdefault(kernel, (row["family"], row["schemes"][0]))[0]
+        if other != row["family"]:
+            raise ValueError(
+                f"{path}: families {other} and {row['family']} have the same kernels, of which a "
+                "device runs one; name the families it runs"
+            )
+    present = {family for family, _ in found.values()}
+    absent = [family for family in families if family not in present]
+    if absent or not found:
+        raise ValueError(f"{path}: no kernel of family {', '.join(absent) or 'any'}")
+    return {kernel: scheme for kernel, (_, scheme) in found.items()}
 
 
 def coverage(results: Sequence[dict[str, Any]], built: dict[Kernel, str]) -> list[Kernel]:
@@ -168,14 +235,6 @@ def group_lengths(group_blocks: int, k: int) -> Sequence[int]:
     return [length for length in lengths if k % length == 0]
 
 
-def _weight_key(
-    rng: random.Random, scheme: str, a_type: str, group_blocks: int, n: int, k: int
-) -> WeightKey:
-    length = rng.choice(group_lengths(group_blocks, k))
-    size = group_blocks if group_blocks <= 0 else 16 * group_blocks
-    return WeightKey(scheme, a_type, size, length, n, k)
-
-
 def _grid_case(rng: random.Random, key: WeightKey) -> Case:
     parts = rng.choice(_GRID_PARTS)
     return Case(
@@ -191,8 +250,8 @@ def _grid_case(rng: random.Random, key: WeightKey) -> Case:
         routing=rng.choices(("uniform", "one", "half"), (6, 1, 1))[0],
         bias=rng.random() < 0.5,
         topk_weights=rng.random() < 0.5,
-        block_size=rng.choice((0, 0, 0, *BLOCK_SIZES)),
-        a_padding=rng.choice((0, 0, 0, 8, 200)),
+        block_size=rng.choice((0, 0, 0, *key.block_sizes)),
+        a_padding=rng.choice((0, 0, 0, 128 // key.a_bits, 400)),
     )
 
 
@@ -206,7 +265,7 @@ def _dense_case(rng: random.Random, key: WeightKey) -> Case:
         seed=rng.getrandbits(30),
         bias=rng.random() < 0.5,
         topk_weights=rng.random() < 0.25,
-        block_size=rng.choice((0, 0, 0, *BLOCK_SIZES)),
+        block_size=rng.choice((0, 0, 0, *key.block_sizes)),
     )
 
 
@@ -233,21 +292,24 @@ def valid_shape(n: int, k: int) -> bool:
     return n % 64 == 0 and k % 64 == 0 and (n % 128 == 0 or k % 128 == 0)
 
 
-def _sampled(
-    rng: random.Random, combination: tuple[str, str, int], per_combination: int
-) -> Iterator[Case]:
+def _sampled(rng: random.Random, combination: Combination, per_combination: int) -> Iterator[Case]:
     for i in range(per_combination):
         n = _GRID_N[i % len(_GRID_N)]
         k = _GRID_K[i // len(_GRID_N) % len(_GRID_K)]
-        yield _grid_case(rng, _weight_key(rng, *combination, n, k))
+        yield _grid_case(rng, combination.random_key(rng, n, k))
     shapes = [
         (n, k)
         for n in _DENSE_N
         for k in _DENSE_K
-        if valid_shape(n, k) and group_lengths(combination[2], k)
+        if valid_shape(n, k) and group_lengths(combination.group_blocks, k)
     ]
     for n, k in rng.sample(shapes, min(len(shapes), -(-per_combination // 2))):
-        yield _dense_case(rng, _weight_key(rng, *combination, n, k))
+        yield _dense_case(rng, combination.random_key(rng, n, k))
+
+
+def combinations(kernels: dict[Kernel, str]) -> list[Combination]:
+    """Returns the combinations of scheme, types and group size that were built, in order."""
+    return list(dict.fromkeys(Combination.of(*pair) for pair in kernels.items()))
 
 
 def plan(kernels: dict[Kernel, str], seed: int, per_combination: int) -> list[Case]:
@@ -256,20 +318,44 @@ def plan(kernels: dict[Kernel, str], seed: int, per_combination: int) -> list[Ca
     Args:
       kernels: the scheme of each kernel, as read_manifest() returns it.
       seed: of the sample.
-      per_combination: grid cases for each scheme, type and group size; half as many dense ones.
+      per_combination: grid cases for each scheme, types and group size; half as many dense ones.
     """
     rng = random.Random(seed)
     cases = []
-    combinations = {(s, kernel.a_type, kernel.group_blocks): None for kernel, s in kernels.items()}
-    for combination in combinations:
+    for combination in combinations(kernels):
         cases += _sampled(rng, combination, per_combination)
     for kernel, scheme in kernels.items():
-        for k in _GRID_K:
-            key = _weight_key(rng, scheme, kernel.a_type, kernel.group_blocks, 1024, k)
-            cases.append(_forced_case(rng, kernel, key))
+        key = Combination.of(kernel, scheme).random_key(rng, 1024, rng.choice(_GRID_K))
+        cases.append(_forced_case(rng, kernel, key))
     return sorted(cases, key=_weight_order)
 
 
-def _weight_order(case: Case) -> tuple[str, str, int, int, int, int]:
-    key = case.weights
-    return key.scheme, key.a_type, key.group_size, key.group_length, key.k, key.n
+def plan_sanitizer(kernels: dict[Kernel, str]) -> list[Case]:
+    """Returns a fixed small sample for compute-sanitizer.
+
+    For each scheme and types: with the library's choice, a problem of which tiles are split over
+    blocks and one of partly filled blocks under expert parallelism; and the widest tile that was
+    built, forced.
+    """
+    chosen: dict[tuple[str, ...], list[Kernel]] = {}
+    for kernel, scheme in kernels.items():
+        chosen.setdefault((scheme, *kernel.types), []).append(kernel)
+    cases = []
+    for (scheme, *_), members in chosen.items():
+        widest = max(members, key=lambda kernel: (kernel.tile[1], kernel.block_size))
+        groups = sorted({kernel.group_blocks for kernel in members})
+        shared = {"num_experts": 4, "bias": True, "topk_weights": True, "kind": "sanitizer"}
+        for group_blocks, n, k in zip((groups[0], groups[-1]), (128, 192), (512, 128), strict=True):
+            key = replace(Combination.of(widest, scheme), group_blocks=group_blocks).key(n, k, 32)
+            cases.append(Case(weights=key, m=5, top_k=2, seed=1, **shared))
+        key = Combination.of(widest, scheme).key(256, 128, 32)
+        forced = {"block_size": widest.block_size, "tile": widest.tile}
+        cases.append(Case(weights=key, m=70, top_k=1, seed=2, parts=2, **forced, **shared))
+        if 0 in groups:
+            key = replace(Combination.of(widest, scheme), group_blocks=0).key(128, 128, 32)
+            cases.append(Case(weights=key, m=9, top_k=2, seed=3, **shared))
+    return cases
+
+
+def _weight_order(case: Case) -> tuple[Any, ...]:
+    return astuple(case.weights)

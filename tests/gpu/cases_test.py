@@ -21,14 +21,17 @@ _TILES = [
 
 def manifest_rows() -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
-    for scheme, b_type, groups in [
-        ("awq_int4", "kU4", [-1, 8]),
-        ("gptq_int4", "kU4B8", [-1, 0, 2]),
-        ("fp8", "kFE4M3fn", [-1]),
+    half = "kFloat16"
+    for family, scheme, types, groups in [
+        ("sm80", "awq_int4", (half, "kU4", half, half), [-1, 8]),
+        ("sm80", "gptq_int4", (half, "kU4B8", half, half), [-1, 0, 2]),
+        ("sm80", "nvfp4", (half, "kFE2M1f", half, "kFE4M3fn"), [1]),
+        ("sm89", "gptq_int4_afp8", ("kFE4M3fn", "kU4B8", "kBFloat16", "kBFloat16"), [-1]),
     ]:
         for group_blocks in groups:
             for threads, n_blocks, k_blocks, m_blocks, eight in _TILES:
-                types = dict.fromkeys(("a_type", "c_type", "s_type"), "kFloat16")
+                if eight and family == "sm89":
+                    continue
                 shape = {
                     "threads": threads,
                     "thread_m_blocks": m_blocks,
@@ -37,29 +40,50 @@ def manifest_rows() -> list[dict[str, object]]:
                     "m_block_size_8": eight,
                     "group_blocks": group_blocks,
                 }
-                row = {"family": "sm80", "schemes": [scheme], "b_type": b_type, "stages": 4}
-                rows.append({**row, **types, **shape})
+                names = dict(zip(("a_type", "b_type", "c_type", "s_type"), types, strict=True))
+                rows.append({"family": family, "schemes": [scheme], "stages": 4, **names, **shape})
     return rows
 
 
+@pytest.fixture(name="manifest")
+def _manifest(tmp_path: Path) -> str:
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({"instantiations": manifest_rows()}), encoding="utf-8")
+    return str(path)
+
+
 @pytest.fixture(name="kernels")
-def _kernels(tmp_path: Path) -> dict[cases.Kernel, str]:
-    path = tmp_path / "manifest.json"
-    path.write_text(json.dumps({"instantiations": manifest_rows()}), encoding="utf-8")
-    return cases.read_manifest(str(path), "sm80")
+def _kernels(manifest: str) -> dict[cases.Kernel, str]:
+    return cases.read_manifest(manifest, [])
 
 
-def test_only_schemes_with_operands_are_taken_from_the_manifest(
-    kernels: dict[cases.Kernel, str],
-) -> None:
-    assert Counter(kernels.values()) == {"awq_int4": 8, "gptq_int4": 12}
+def test_every_scheme_of_the_manifest_is_taken(kernels: dict[cases.Kernel, str]) -> None:
+    assert Counter(kernels.values()) == {
+        "awq_int4": 8,
+        "gptq_int4": 12,
+        "nvfp4": 4,
+        "gptq_int4_afp8": 2,
+    }
 
 
-def test_a_manifest_without_the_family_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "manifest.json"
-    path.write_text(json.dumps({"instantiations": manifest_rows()}), encoding="utf-8")
+def test_families_are_those_asked_for(manifest: str) -> None:
+    assert set(cases.read_manifest(manifest, ["sm89"]).values()) == {"gptq_int4_afp8"}
+    both = cases.read_manifest(manifest, ["sm80", "sm89"])
+    assert both == cases.read_manifest(manifest, [])
+
+
+def test_a_manifest_without_a_family_is_refused(manifest: str) -> None:
     with pytest.raises(ValueError, match="no kernel of family sm75"):
-        cases.read_manifest(str(path), "sm75")
+        cases.read_manifest(manifest, ["sm80", "sm75"])
+
+
+def test_families_that_one_device_cannot_both_run_are_refused(tmp_path: Path) -> None:
+    rows = manifest_rows()
+    path = tmp_path / "manifest.json"
+    rows += [{**row, "family": "sm75", "stages": 2} for row in rows if row["family"] == "sm80"]
+    path.write_text(json.dumps({"instantiations": rows}), encoding="utf-8")
+    with pytest.raises(ValueError, match="families sm80 and sm75"):
+        cases.read_manifest(str(path), [])
 
 
 def test_the_plan_is_the_same_for_the_same_seed(kernels: dict[cases.Kernel, str]) -> None:
@@ -88,7 +112,8 @@ def test_cases_keep_to_the_contract(kernels: dict[cases.Kernel, str]) -> None:
         assert key.k % key.group_length == 0
         if key.group_size != 0:
             assert key.group_length == (key.k if key.group_size == -1 else key.group_size)
-        assert case.block_size in (0, *cases.BLOCK_SIZES)
+        assert case.block_size in (0, *key.block_sizes)
+        assert case.a_padding * key.a_bits % 128 == 0
         assert case.local_experts >= 1
 
 
@@ -100,7 +125,7 @@ def test_cases_with_the_same_weights_stand_together(kernels: dict[cases.Kernel, 
 
 def test_a_sample_reaches_every_value_of_the_grid(kernels: dict[cases.Kernel, str]) -> None:
     grid = [case for case in cases.plan(kernels, 0, 40) if case.kind == "grid"]
-    assert len(grid) == 5 * 40
+    assert len(grid) == 7 * 40
     assert {case.m for case in grid} == {1, 17, 123, 666}
     assert {case.weights.n for case in grid} == {128, 1024, 2880}
     assert {case.num_experts for case in grid} == {5, 12, 64}
@@ -110,6 +135,22 @@ def test_a_sample_reaches_every_value_of_the_grid(kernels: dict[cases.Kernel, st
     assert {(case.bias, case.topk_weights) for case in grid} == {
         (bias, weights) for bias in (True, False) for weights in (True, False)
     }
+
+
+def test_the_sanitizer_sample_has_every_scheme_and_act_order(
+    kernels: dict[cases.Kernel, str],
+) -> None:
+    sample = cases.plan_sanitizer(kernels)
+    assert len(sample) <= 4 * len(set(kernels.values()))
+    assert {case.weights.scheme for case in sample} == set(kernels.values())
+    assert any(case.weights.group_size == 0 for case in sample)
+    built = {(kernel.types, kernel.block_size, kernel.tile) for kernel in kernels}
+    for case in sample:
+        key = case.weights
+        assert cases.valid_shape(key.n, key.k) and key.k % key.group_length == 0
+        if case.tile is not None:
+            types = (key.a_type, key.b_type, key.c_type, key.s_type)
+            assert (types, case.block_size, case.tile) in built
 
 
 def test_coverage_counts_only_kernels_launched_with_a_right_result(

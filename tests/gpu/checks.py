@@ -8,15 +8,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from cases import Case, valid_shape
+from cases import Case, WeightKey, spelled, valid_shape
 from moe_gemm_lib import MoeGemmLibrary, Status
-from operands import ROUNDING, Problem, Weights
+from operands import Problem
+from weights import Weights
 
-# Limits of mean|C - ref| / mean|ref|.
-MEAN_LIMIT = {"kFloat16": 1e-3, "kBFloat16": 4e-3}
-# Limit of one element's error, in half units in the last place of its row's root mean square. The
-# largest of a row's elements are about five times that, and rounded up to three times.
+# Limits of mean|C - ref| / mean|ref|, with each expert's magnitude divided out.
+_MEAN_LIMIT = {"kFloat16": 1e-3, "kBFloat16": 4e-3}
+_MEAN_LIMIT_A8 = 5e-3
+# Half of one unit in the last place, relative, and of the smallest number.
+_ROUNDING = {"kFloat16": 2.0**-11, "kBFloat16": 2.0**-8}
+_ROUNDING_A8 = 2.0**-8
+_SMALLEST = {"kFloat16": 2.0**-25, "kBFloat16": 2.0**-134}
+# Limit of one element's error, in half units in the last place of the magnitude to expect of it.
 ELEMENT_LIMIT = 16.0
+
+
+def mean_limit(key: WeightKey) -> float:
+    return _MEAN_LIMIT[key.c_type] if key.a_bits == 16 else _MEAN_LIMIT_A8
+
+
+def rounding(key: WeightKey) -> float:
+    return _ROUNDING[key.c_type] if key.a_bits == 16 else _ROUNDING_A8
 
 
 @dataclass
@@ -28,7 +41,7 @@ class Result:
     status: str = "pass"
     detail: str = ""
     scheme: str = ""
-    a_type: str = ""
+    types: str = ""
     group_size: int | None = None
     mean_error: float | None = None
     element_error: float | None = None
@@ -62,7 +75,7 @@ def compare(
     `bits` are the rows of `ids`, or all rows if that is None.
     """
     local = problem.local_expert_of_id if ids is None else problem.local_expert_of_id[ids]
-    mine = torch.from_numpy(local >= 0).to(bits.device)
+    mine = torch.from_numpy(local >= 0).to(problem.home)
     if not bool(problem.untouched(bits[~mine]).all()):
         result.complain("rows of other devices' experts were written")
     if not bool(mine.any()):
@@ -75,12 +88,13 @@ def compare(
         result.complain(f"{int(broken.sum())} elements of {rows}/{len(values)} rows not finite")
     error = (values - exact).abs()
     key = problem.case.weights
-    result.mean_error = float(error.mean() / exact.abs().mean())
-    row_size = exact.square().mean(dim=1, keepdim=True).sqrt()
-    relative = error / (row_size * ROUNDING[key.a_type])
+    units = problem.magnitudes(ids)[mine]
+    result.mean_error = float((error / units).mean() / (exact / units).abs().mean())
+    size = torch.maximum(problem.sizes(ids)[mine], exact.abs())
+    relative = error / (size * rounding(key) + _SMALLEST[key.c_type])
     result.element_error = float(relative.max())
-    if not result.mean_error <= MEAN_LIMIT[key.a_type]:
-        result.complain(f"mean error {result.mean_error:.2e} > {MEAN_LIMIT[key.a_type]:.0e}")
+    if not result.mean_error <= mean_limit(key):
+        result.complain(f"mean error {result.mean_error:.2e} > {mean_limit(key):.0e}")
     if not result.element_error <= ELEMENT_LIMIT:
         bad = ~(relative <= ELEMENT_LIMIT)
         result.complain(f"element error {result.element_error:.1f} {describe_bad(bad, mine)}")
@@ -120,18 +134,24 @@ def _launch_forced(
     return status, config
 
 
-def run_case(library: MoeGemmLibrary, case: Case, weights: Weights, device: str) -> Result:
+def new_result(name: str, kind: str, key: WeightKey) -> Result:
+    types = spelled(key.a_type) + ("" if key.a_bits == 16 else f"-{spelled(key.c_type)}")
+    return Result(name, kind, "pass", "", key.scheme, types, key.group_size)
+
+
+def run_case(
+    library: MoeGemmLibrary, case: Case, weights: Weights, device: str, home: str
+) -> Result:
     """Launches a case twice and checks everything that the contract says about its output."""
-    key = case.weights
-    result = Result(case.name, case.kind, "pass", "", key.scheme, key.a_type, key.group_size)
-    problem = Problem(library, case, weights, device)
+    result = new_result(case.name, case.kind, case.weights)
+    problem = Problem(library, case, weights, device, home)
     status, config = _launch_forced(library, problem, problem.forced_config(), device)
     bits = problem.output_bits()
     if not status.ok:
         result.status, result.detail = "refused", f"{status.name}: {status.message}"
         if not _may_be_refused(case, status):
             result.complain(result.detail)
-        if not bool(problem.untouched(bits).all()):
+        if not problem.c_untouched():
             result.complain("C was written by a refused call")
         return result
     chosen = config if config is not None else library.choose_config(problem.args)[1]

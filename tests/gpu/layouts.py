@@ -1,4 +1,4 @@
-"""Quantisation and the memory layouts of the MoE GEMM's operands, for 4-bit weights.
+"""Quantisation and the memory layouts of the MoE GEMM's operands.
 
 Every function takes NumPy arrays or PyTorch tensors (on any device) and returns the same kind; the
 layouts are reshapes and transposes, so that large weights are packed at memory speed.
@@ -8,8 +8,10 @@ E experts, K rows (the reduction), N columns, G scale rows.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import number_formats
 import numpy as np
 
 GROUP_CHANNEL = -1
@@ -17,6 +19,10 @@ GROUP_ACT_ORDER = 0
 
 # Position p of a packed word's eight nibbles holds element NIBBLE_ORDER[p].
 NIBBLE_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+# The same for 8-bit activations.
+NIBBLE_ORDER_A8 = (0, 4, 1, 5, 2, 6, 3, 7)
+# Byte p of a word of 8-bit weights, or of four 8-bit scales, holds element BYTE_ORDER[p].
+BYTE_ORDER = (0, 2, 1, 3)
 
 
 def _transpose(array: Any, axes: tuple[int, ...]) -> Any:
@@ -39,12 +45,14 @@ def _words_from_nibbles(nibbles: Any) -> Any:
     return _as_int32(nibbles[..., 0::2] | (nibbles[..., 1::2] << 4))
 
 
-def pack_weights(q: Any) -> Any:
-    """Packs 4-bit weights, uint8 [E, K, N], into int32 [E, K / 16, 2 * N].
+def pack_weights(q: Any, bits: int = 4) -> Any:
+    """Packs weights for 16-bit activations, uint8 [E, K, N], into int32 [E, K / 16, N * bits / 2].
 
-    A tile of 16 rows and 64 columns is 128 consecutive words: four 16x16 tiles j for each of the 32
-    lanes of a warp, word (lane, j) at lane * 4 + j. Lane i holds the column i / 4 (from element 4
-    on: that column + 8) and the rows 2 * (i % 4) + {0, 1, 8, 9}.
+    A tile of 16 rows and 64 columns is 32 * bits consecutive words: four 16x16 tiles j for each of
+    the 32 lanes of a warp. Lane i holds the column i / 4 (from element 4 on: that column + 8) and
+    the rows 2 * (i % 4) + {0, 1, 8, 9}. Its eight 4-bit elements are the word lane * 4 + j, in
+    NIBBLE_ORDER; its eight 8-bit elements are the two words from (lane * 4 + j) * 2 on, each in
+    BYTE_ORDER.
     """
     experts, rows, columns = q.shape
     if rows % 16 or columns % 64:
@@ -52,10 +60,32 @@ def pack_weights(q: Any) -> Any:
     # row = 8 * high + 2 * pair + odd; column = 16 * j + 8 * half + lane_column.
     # Axes: 0 expert, 1 k tile, 2 high, 3 pair, 4 odd, 5 n tile, 6 j, 7 half, 8 lane_column.
     split = q.reshape(experts, rows // 16, 2, 4, 2, columns // 64, 4, 2, 8)
+    if bits == 8:
+        # Element half * 4 + high * 2 + odd is byte odd * 2 + high of word half.
+        ordered = _transpose(split, (0, 1, 5, 8, 3, 6, 7, 4, 2))
+        return _as_int32(ordered.reshape(experts, rows // 16, columns * 16))
     # Element half * 4 + high * 2 + odd lies at nibble odd * 4 + half * 2 + high.
     ordered = _transpose(split, (0, 1, 5, 8, 3, 6, 4, 7, 2))
     nibbles = ordered.reshape(experts, rows // 16, columns * 16)
     return _words_from_nibbles(nibbles)
+
+
+def pack_weights_a8(q: Any) -> Any:
+    """Packs 4-bit weights for 8-bit activations, uint8 [E, K, N], into int32 [E, K / 32, 4 * N].
+
+    A tile of 32 rows and 16 columns is 64 consecutive words: word lane * 2 + h is column
+    lane / 4 + 8 * h, elements 0 to 3 the rows 4 * (lane % 4) + {0, 1, 2, 3}, elements 4 to 7 the
+    rows 16 below those, in NIBBLE_ORDER_A8.
+    """
+    experts, rows, columns = q.shape
+    if rows % 32 or columns % 16:
+        raise ValueError(f"K = {rows}, N = {columns}: K must be a multiple of 32, N of 16")
+    # row = 16 * high + 4 * quad + r; column = 8 * h + lane_column.
+    # Axes: 0 expert, 1 k tile, 2 high, 3 quad, 4 r, 5 n tile, 6 h, 7 lane_column.
+    split = q.reshape(experts, rows // 32, 2, 4, 4, columns // 16, 2, 8)
+    # Element high * 4 + r lies at nibble 2 * r + high.
+    ordered = _transpose(split, (0, 1, 5, 7, 3, 6, 4, 2))
+    return _words_from_nibbles(ordered.reshape(experts, rows // 32, columns * 32))
 
 
 def permute_grouped(values: Any) -> Any:
@@ -78,18 +108,75 @@ def permute_channel(values: Any) -> Any:
     return _transpose(split, (0, 1, 3, 2, 4)).reshape(*lead, columns)
 
 
-def permute_scales(scales: Any, group_size: int) -> Any:
-    """Reorders scales [E, G, N] as the kernels read them for a group size."""
-    return permute_channel(scales) if group_size == GROUP_CHANNEL else permute_grouped(scales)
+def permute_scales(scales: Any, group_size: int, a_bits: int = 16) -> Any:
+    """Reorders scales [E, G, N] as the kernels read them for a group size and activation width."""
+    if group_size == GROUP_CHANNEL or a_bits == 8:
+        return permute_channel(scales)
+    return permute_grouped(scales)
 
 
-def pack_zero_points(zero_points: Any) -> Any:
+def interleave_bytes(values: Any) -> Any:
+    """Reorders [..., N] of bytes as 8-bit scales are stored, in BYTE_ORDER within four."""
+    fours = values.reshape(*values.shape[:-1], values.shape[-1] // 4, 4)
+    return fours[..., list(BYTE_ORDER)].reshape(values.shape)
+
+
+@functools.cache
+def _nvfp4_bytes() -> np.ndarray:
+    values = number_formats.VALUES["kFE4M3fn"][:128] * 2.0**7
+    values[127] = 0  # NaN, which no scale is
+    bits = values.astype(np.float16).view(np.uint16)
+    return (bits >> 7).astype(np.uint8)
+
+
+def store_nvfp4_scales(codes: Any) -> Any:
+    """Turns NVFP4's block scales, non-negative e4m3 codes [E, G, N], into the bytes in memory.
+
+    Each is the upper byte of the f16 number of 2^7 times the scale, without its sign: five bits of
+    exponent and three of mantissa, exact for all codes.
+    """
+    if isinstance(codes, np.ndarray):
+        stored = _nvfp4_bytes()[codes]
+    else:
+        import torch
+
+        stored = torch.from_numpy(_nvfp4_bytes()).to(codes.device)[codes.int()]
+    return interleave_bytes(permute_grouped(stored))
+
+
+def store_mxfp4_scales(codes: Any, a_bits: int = 16) -> Any:
+    """Turns MXFP4's scales, e8m0 codes [E, G, N], into the bytes in memory."""
+    permuted = permute_grouped(codes) if a_bits == 16 else permute_channel(codes)
+    return interleave_bytes(permuted)
+
+
+# Largest of the fixed-point numbers that int8 activations have as group scales.
+FIXED_POINT_ONE = 4096
+
+
+def fixed_point_scales(scales: Any) -> tuple[Any, float]:
+    """Returns (int16 scales, factor): scales as multiples of factor, as int8 activations have them.
+
+    The factor, the largest scale / FIXED_POINT_ONE, belongs into the activations' scales.
+    """
+    factor = float(scales.max()) / FIXED_POINT_ONE
+    if isinstance(scales, np.ndarray):
+        return np.rint(scales / factor).astype(np.int16), factor
+    import torch
+
+    return torch.round(scales / factor).to(torch.int16), factor
+
+
+def pack_zero_points(zero_points: Any, a_bits: int = 16) -> Any:
     """Packs 4-bit zero points, uint8 [E, G, N], into int32 [E, G, N / 8].
 
-    They have the order of grouped scales, also with one scale per channel; then position p of eight
-    holds element NIBBLE_ORDER[p].
+    For 16-bit activations they have the order of grouped scales, also with one scale per channel,
+    and position p of eight holds element NIBBLE_ORDER[p]. For 8-bit ones they have the order of
+    per-channel scales, and the nibbles of a word theirs.
     """
     experts, groups, columns = zero_points.shape
+    if a_bits == 8:
+        return _words_from_nibbles(permute_channel(zero_points))
     eights = permute_grouped(zero_points).reshape(experts, groups, columns // 8, 8)
     return _words_from_nibbles(eights[..., list(NIBBLE_ORDER)].reshape(experts, groups, columns))
 
@@ -125,18 +212,22 @@ def group_of_rows(rows: int, group_size: int) -> np.ndarray:
     return np.arange(rows) // group_size
 
 
-def dequantise(q: Any, scales: Any, zero_points: Any, row_groups: Any) -> Any:
-    """Returns the float64 weights of one expert, [K, N].
+def dequantise(
+    q: Any, scales: Any, zero_points: Any, row_groups: Any, b_type: str = "kU4B8"
+) -> Any:
+    """Returns the float64 weights of one expert, [K, N], exactly.
 
     Args:
-      q: uint8 [K, N].
-      scales: [G, N], as stored.
-      zero_points: uint8 [G, N], or None for GPTQ's constant 8.
+      q: uint8 codes [K, N].
+      scales: [G, N].
+      zero_points: uint8 [G, N] where b_type has them, or None.
       row_groups: [K], the row of scales for each row of q.
+      b_type: what the codes mean.
     """
-    # (q - zero) * scale needs at most 5 + 11 bits, so float64 holds it, and float32 would, exactly.
-    zeros = 8.0 if zero_points is None else _float64(zero_points)[row_groups]
-    return (_float64(q) - zeros) * _float64(scales)[row_groups]
+    values = number_formats.decode(q, b_type)
+    if zero_points is not None:
+        values = values - _float64(zero_points)[row_groups]
+    return values * _float64(scales)[row_groups]
 
 
 def _float64(array: Any) -> Any:

@@ -6,6 +6,7 @@ import sys
 
 import layouts
 import moe_reference
+import number_formats
 import numpy as np
 import pytest
 
@@ -45,6 +46,73 @@ def test_packed_weights_are_what_the_lanes_read(shape: tuple[int, int, int]) -> 
     for expert in range(shape[0]):
         np.testing.assert_array_equal(
             unpack_like_a_warp(packed[expert], shape[1], shape[2]), q[expert]
+        )
+
+
+def unpack_bytes_like_a_warp(words: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """As unpack_like_a_warp() for 8-bit weights: 32 bytes of each 16x64 tile to a lane.
+
+    Bytes 0 and 2 of a word are two neighbouring rows, bytes 1 and 3 the rows 8 below them; the
+    second word of a 16x16 tile is the column + 8.
+    """
+    out = np.full((rows, columns), -1, dtype=np.int64)
+    flat = words.reshape(rows // 16, -1).astype(np.int64) & 0xFFFFFFFF
+    for k_tile in range(rows // 16):
+        for n_tile in range(columns // 64):
+            for lane in range(32):
+                for j in range(4):
+                    for half in range(2):
+                        word = int(flat[k_tile, n_tile * 256 + lane * 8 + j * 2 + half])
+                        row = k_tile * 16 + 2 * (lane % 4)
+                        column = n_tile * 64 + j * 16 + lane // 4 + 8 * half
+                        out[row, column] = word & 0xFF
+                        out[row + 1, column] = (word >> 16) & 0xFF
+                        out[row + 8, column] = (word >> 8) & 0xFF
+                        out[row + 9, column] = word >> 24
+    return out
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_packed_8_bit_weights_are_what_the_lanes_read(shape: tuple[int, int, int]) -> None:
+    q = np.random.default_rng(8).integers(0, 256, size=shape, dtype=np.uint8)
+    packed = layouts.pack_weights(q, 8)
+    assert packed.shape == (shape[0], shape[1] // 16, 4 * shape[2])
+    for expert in range(shape[0]):
+        np.testing.assert_array_equal(
+            unpack_bytes_like_a_warp(packed[expert], shape[1], shape[2]), q[expert]
+        )
+
+
+def unpack_a8_like_a_warp(words: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Recovers [K, N] from one expert's weights packed for 8-bit activations.
+
+    The low nibbles of a word's bytes are four neighbouring rows of the lane's column, the high
+    nibbles the four rows 16 below them.
+    """
+    out = np.full((rows, columns), -1, dtype=np.int64)
+    flat = words.reshape(-1).astype(np.int64) & 0xFFFFFFFF
+    for k_tile in range(rows // 32):
+        for n_tile in range(columns // 16):
+            for lane in range(32):
+                for h in range(2):
+                    word = int(flat[(k_tile * (columns // 16) + n_tile) * 64 + lane * 2 + h])
+                    row, column = k_tile * 32 + 4 * (lane % 4), n_tile * 16 + lane // 4 + 8 * h
+                    for byte in range(4):
+                        out[row + byte, column] = (word >> (8 * byte)) & 15
+                        out[row + 16 + byte, column] = (word >> (8 * byte + 4)) & 15
+    return out
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 64), (2, 64, 128), (3, 96, 192)])
+def test_weights_for_8_bit_activations_are_what_the_lanes_read(
+    shape: tuple[int, int, int],
+) -> None:
+    q = np.random.default_rng(9).integers(0, 16, size=shape, dtype=np.uint8)
+    packed = layouts.pack_weights_a8(q)
+    assert packed.shape == (shape[0], shape[1] // 32, 4 * shape[2])
+    for expert in range(shape[0]):
+        np.testing.assert_array_equal(
+            unpack_a8_like_a_warp(packed[expert], shape[1], shape[2]), q[expert]
         )
 
 
@@ -110,6 +178,105 @@ def test_zero_points_are_interleaved_within_eight_after_the_permutation() -> Non
     np.testing.assert_array_equal(recovered, zero_points)
 
 
+def test_zero_points_for_8_bit_activations_have_the_order_of_channel_scales() -> None:
+    rng = np.random.default_rng(10)
+    zero_points = rng.integers(0, 16, size=(2, 3, 64), dtype=np.uint8)
+    words = layouts.pack_zero_points(zero_points, 8).astype(np.int64) & 0xFFFFFFFF
+    assert words.shape == (2, 3, 8)
+    for word in range(8):
+        block, i = divmod(word, 4)
+        for nibble, offset in enumerate([0, 1, 8, 9, 16, 17, 24, 25]):
+            np.testing.assert_array_equal(
+                (words[..., word] >> (4 * nibble)) & 15,
+                zero_points[..., block * 32 + 2 * i + offset],
+            )
+
+
+def scalar_e4m3(code: int) -> float:
+    """The number that an e4m3 code stands for, by the format's definition."""
+    sign, exponent, mantissa = code >> 7, (code >> 3) & 15, code & 7
+    if exponent == 15 and mantissa == 7:
+        return float("nan")
+    size = (1 + mantissa / 8) * 2.0 ** (exponent - 7) if exponent else mantissa / 8 * 2.0**-6
+    return -size if sign else size
+
+
+def test_codes_of_floating_point_types_have_the_values_of_their_formats() -> None:
+    np.testing.assert_array_equal(
+        number_formats.VALUES["kFE4M3fn"], [scalar_e4m3(code) for code in range(256)]
+    )
+    magnitudes = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+    expected = magnitudes + [-size for size in magnitudes]
+    np.testing.assert_array_equal(number_formats.VALUES["kFE2M1f"], expected)
+    e8m0 = number_formats.VALUES["kFE8M0fnu"]
+    assert [e8m0[0], e8m0[127], e8m0[254]] == [2.0**-127, 1.0, 2.0**127] and np.isnan(e8m0[255])
+    signed = number_formats.VALUES["kS8"]
+    assert [signed[0], signed[127], signed[128], signed[255]] == [0, 127, -128, -1]
+
+
+def test_nvfp4_scales_read_as_the_kernel_reads_them() -> None:
+    codes = np.arange(128, dtype=np.uint8)[:127].repeat(2)[:128].reshape(1, 1, 128)
+    codes[..., 64:] = np.arange(63, 127)
+    stored = layouts.store_nvfp4_scales(codes)
+    assert stored.dtype == np.uint8
+    for block in range(2):
+        for i in range(8):
+            for t in range(8):
+                # Columns i + 8 t of a lane's eight; bytes 1 and 2 of four are exchanged.
+                byte = block * 64 + 8 * i + [0, 2, 1, 3, 4, 6, 5, 7][t]
+                bits = np.array([int(stored[0, 0, byte]) << 7], dtype=np.uint16)
+                value = float(bits.view(np.float16)[0]) / 128
+                assert value == scalar_e4m3(int(codes[0, 0, block * 64 + i + 8 * t]))
+
+
+def test_all_nvfp4_scales_are_exact_in_their_byte() -> None:
+    codes = np.zeros((1, 1, 128), dtype=np.uint8)
+    codes[0, 0, :127] = np.arange(127)
+    stored = np.sort(layouts.store_nvfp4_scales(codes)[0, 0])
+    values = np.sort(np.array([scalar_e4m3(int(code)) for code in codes[0, 0]]))
+    halves = (stored.astype(np.uint16) << 7).view(np.float16).astype(np.float64)
+    np.testing.assert_array_equal(halves, values * 128)
+
+
+@pytest.mark.parametrize("a_bits", [8, 16])
+def test_mxfp4_scales_stand_where_the_lanes_look_for_them(a_bits: int) -> None:
+    codes = np.random.default_rng(11).integers(0, 255, size=(2, 3, 64), dtype=np.uint8)
+    stored = layouts.store_mxfp4_scales(codes, a_bits)
+    for position in range(64):
+        byte = position // 4 * 4 + [0, 2, 1, 3][position % 4]
+        if a_bits == 16:
+            column = position // 8 + 8 * (position % 8)
+        else:
+            offset = [0, 1, 8, 9, 16, 17, 24, 25][position % 8]
+            column = position // 32 * 32 + position % 32 // 8 * 2 + offset
+        np.testing.assert_array_equal(stored[..., byte], codes[..., column])
+
+
+def test_fixed_point_scales_are_within_half_a_step() -> None:
+    scales = np.random.default_rng(12).random((2, 3, 64)) + 0.01
+    stored, factor = layouts.fixed_point_scales(scales)
+    assert stored.dtype == np.int16 and stored.max() == 4096
+    assert np.abs(stored * factor - scales).max() <= factor / 2 * (1 + 1e-9)
+
+
+def test_dequantised_weights_follow_their_type() -> None:
+    scales = np.array([[2.0, 0.5], [4.0, 1.0]])
+    groups = np.array([0, 0, 1])
+    q = np.array([[0, 1], [7, 8], [15, 9]], dtype=np.uint8)
+    zeros = np.array([[1, 2], [3, 4]], dtype=np.uint8)
+    expected = {
+        "kU4B8": [[-16, -3.5], [-2, 0], [28, 1]],
+        "kU4": [[-2, -0.5], [12, 3], [48, 5]],
+        "kU8B128": [[-256, -63.5], [-242, -60], [-452, -119]],
+        "kFE2M1f": [[0, 0.25], [12, 0], [-24, -0.5]],
+        "kFE4M3fn": [[0, 2**-10], [7 * 2**-8, 2**-7], [15 * 2**-7, 9 * 2**-9]],
+    }
+    for b_type, values in expected.items():
+        zero_points = zeros if b_type == "kU4" else None
+        weights = layouts.dequantise(q, scales, zero_points, groups, b_type)
+        np.testing.assert_array_equal(weights, values)
+
+
 def test_act_order_sorts_rows_and_keeps_the_order_within_a_group() -> None:
     g_idx = np.array([[1, 0, 1, 0], [0, 2, 1, 0]], dtype=np.int32)
     perm, ordered = layouts.sort_rows_by_group(g_idx)
@@ -141,7 +308,8 @@ def test_quantised_weights_are_within_half_a_step(group_size: int) -> None:
     error = np.abs(layouts.dequantise(q, scales, None, row_groups) - weights)
     assert (error <= scales[row_groups] * 0.5 + 1e-12).all()
     q, scales, zero_points = layouts.quantise_asymmetric(weights, row_groups, np.float64)
-    error = np.abs(layouts.dequantise(q, scales, zero_points, row_groups) - weights)
+    dequantised = layouts.dequantise(q, scales, zero_points, row_groups, "kU4")
+    error = np.abs(dequantised - weights)
     # Rounding the zero point can clip the extreme value of a group by another half step.
     assert (error <= scales[row_groups] * 1.0 + 1e-12).all()
     assert np.median(error / scales[row_groups]) < 0.3

@@ -39,9 +39,11 @@ using pointer = void*;
   FIELD(int64, a_stride)                 \
   FIELD(int64, workspace_bytes)          \
   FIELD(pointer, a)                      \
+  FIELD(pointer, a_scales)               \
   FIELD(pointer, b)                      \
   FIELD(pointer, scales)                 \
   FIELD(pointer, zero_points)            \
+  FIELD(pointer, global_scales)          \
   FIELD(pointer, bias)                   \
   FIELD(pointer, g_idx)                  \
   FIELD(pointer, perm)                   \
@@ -89,9 +91,11 @@ moe::MoeGemmArgs from_test(const TestArgs& in) {
   out.num_groups = in.num_groups;
   out.a = in.a;
   out.a_stride = in.a_stride;
+  out.a_scales = static_cast<const float*>(in.a_scales);
   out.b = in.b;
   out.scales = in.scales;
   out.zero_points = in.zero_points;
+  out.global_scales = static_cast<const float*>(in.global_scales);
   out.bias = in.bias;
   out.g_idx = static_cast<const int*>(in.g_idx);
   out.perm = static_cast<const int*>(in.perm);

@@ -1,26 +1,30 @@
-"""Operands of one MoE GEMM on the device: weights in the kernels' layout, and a problem round them.
+"""Operands of one MoE GEMM on the device: a problem round some weights.
 
 Outputs and scratch memory lie between guard bytes, outputs start as a NaN that no kernel writes, so
 that a write out of place and a row left out both show.
+
+Everything is made and compared on a device called home, and only copied to the one that the GEMM
+runs on. They are the same but under compute-sanitizer, which then sees no kernel but the library's.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator
+import copy
+from dataclasses import replace
 from typing import Any
 
-import layouts
 import moe_reference
 import numpy as np
 import torch
-from cases import Case, Kernel, WeightKey
+from cases import Case, Kernel
 from moe_gemm_lib import MoeGemmLibrary
+from number_formats import decode
+from weights import DTYPES, Weights
 
-B_TYPES = {"awq_int4": "kU4", "gptq_int4": "kU4B8"}
-DTYPES = {"kFloat16": torch.float16, "kBFloat16": torch.bfloat16}
-# Half of one unit in the last place, relative.
-ROUNDING = {"kFloat16": 2.0**-11, "kBFloat16": 2.0**-8}
+# Largest finite numbers of 8-bit activations.
+_A8_LARGEST = {"kS8": 127.0, "kFE4M3fn": 448.0}
+
+TYPE_FIELDS = ("a_type", "b_type", "c_type", "s_type")
 
 # A NaN in both 16-bit types; the kernels' own NaNs are the canonical ones.
 _POISON = 0x7FA5
@@ -28,78 +32,33 @@ _GUARD_BYTES = 4096
 _GUARD = 0xA5
 
 
-class Weights:
-    """Random weights of some experts: as the kernels read them, and to dequantise exactly."""
-
-    def __init__(self, key: WeightKey, experts: int, device: str, seed: int) -> None:
-        """Makes the weights; values are scaled so that outputs have a magnitude of about one."""
-        self.key = key
-        self.experts = experts
-        self._device = device
-        self._generator = torch.Generator(device=device).manual_seed(seed)
-        dtype = DTYPES[key.a_type]
-        groups = key.k // key.group_length
-        self.num_groups = groups
-        self._q = self._nibbles(experts, key.k, key.n)
-        spread = torch.rand((experts, groups, key.n), device=device, generator=self._generator)
-        self._scales = ((0.5 + spread) * (0.4 / key.k**0.5)).to(dtype)
-        self._zeros = self._nibbles(experts, groups, key.n) if key.scheme == "awq_int4" else None
-        self._bias = self._normal(experts, key.n).to(dtype)
-        self._row_groups = self._make_row_groups()
-        self._pack()
-
-    def _nibbles(self, *shape: int) -> torch.Tensor:
-        return torch.randint(
-            0, 16, shape, dtype=torch.uint8, device=self._device, generator=self._generator
-        )
-
-    def _normal(self, *shape: int) -> torch.Tensor:
-        return torch.randn(shape, device=self._device, generator=self._generator)
-
-    def _make_row_groups(self) -> torch.Tensor:
-        """[experts, k] group of each row: shuffled for each expert under act-order."""
-        rows = torch.arange(self.key.k, device=self._device) // self.key.group_length
-        rows = rows.expand(self.experts, -1)
-        if self.key.group_size != layouts.GROUP_ACT_ORDER:
-            return rows
-        keys = torch.rand(rows.shape, device=self._device, generator=self._generator)
-        return rows.gather(1, keys.argsort(dim=1))
-
-    def _pack(self) -> None:
-        q = self._q
-        self.g_idx = self.perm = None
-        if self.key.group_size == layouts.GROUP_ACT_ORDER:
-            self.perm, self.g_idx = layouts.sort_rows_by_group(self._row_groups)
-            q = layouts.take_rows(q, self.perm)
-        self.b = layouts.pack_weights(q)
-        self.scales = layouts.permute_scales(self._scales, self.key.group_size)
-        self.zero_points = None if self._zeros is None else layouts.pack_zero_points(self._zeros)
-        self.bias = layouts.permute_channel(self._bias)
-
-    def dequantised(self, expert: int) -> torch.Tensor:
-        """Returns the float64 weights [k, n] of an expert."""
-        zeros = None if self._zeros is None else self._zeros[expert]
-        return layouts.dequantise(
-            self._q[expert], self._scales[expert], zeros, self._row_groups[expert]
-        )
-
-    def exact_bias(self) -> torch.Tensor:
-        return self._bias.double()
-
-
 class Guarded:
     """A device buffer of `size` bytes between two guards."""
 
-    def __init__(self, size: int, device: str) -> None:
+    def __init__(self, size: int, device: str, home: str) -> None:
         self._size = size
-        self._all = torch.full((size + 2 * _GUARD_BYTES,), _GUARD, dtype=torch.uint8, device=device)
+        self._home = home
+        self._all = torch.full((size + 2 * _GUARD_BYTES,), _GUARD, dtype=torch.uint8, device=home)
+        self._all = self._all.to(device)
         self.bytes = self._all[_GUARD_BYTES : _GUARD_BYTES + size]
 
     def intact(self) -> bool:
         """Whether no byte of either guard has changed."""
-        front = self._all[:_GUARD_BYTES]
-        behind = self._all[_GUARD_BYTES + self._size :]
+        front = self._all[:_GUARD_BYTES].to(self._home)
+        behind = self._all[_GUARD_BYTES + self._size :].to(self._home)
         return bool((front == _GUARD).all() and (behind == _GUARD).all())
+
+    def fill(self, pattern: int, dtype: torch.dtype) -> None:
+        """Sets the buffer to a repeated number."""
+        if self._all.device.type == self._home:
+            self.bytes.view(dtype).fill_(pattern)
+            return
+        words = self._size // dtype.itemsize
+        self.bytes.copy_(torch.full((words,), pattern, dtype=dtype).view(torch.uint8))
+
+    def home_bytes(self) -> torch.Tensor:
+        """Returns the buffer's bytes on the device home, copied if that is another one."""
+        return self.bytes.to(self._home)
 
 
 def expert_map(case: Case) -> np.ndarray:
@@ -133,66 +92,101 @@ def route(case: Case) -> np.ndarray:
 class Problem:
     """All operands of one case, and the library's argument struct that points to them."""
 
-    def __init__(self, library: MoeGemmLibrary, case: Case, weights: Weights, device: str) -> None:
+    def __init__(
+        self, library: MoeGemmLibrary, case: Case, weights: Weights, device: str, home: str
+    ) -> None:
         self.case = case
         self.weights = weights
+        self.home = home
         self._library = library
         self._device = device
-        self._dtype = DTYPES[case.weights.a_type]
-        self._generator = torch.Generator(device=device).manual_seed(case.seed)
+        self._dtype = DTYPES[case.weights.c_type]
+        self._generator = torch.Generator(device=home).manual_seed(case.seed)
         self._routing = route(case)
         self._map = expert_map(case) if case.parts > 1 else None
         self.local_expert_of_id = self._routing if self._map is None else self._map[self._routing]
         self._make_activations()
+        self._topk_weights = None
+        if case.topk_weights:
+            shape = (max(1, case.m * case.top_k),)
+            draws = torch.rand(shape, device=home, generator=self._generator)
+            self._topk_weights = 0.05 + 0.95 * draws
         self.args = self._make_args()
         self._align()
-        self.c = Guarded(max(1, case.m * case.top_k) * case.weights.n * 2, device)
+        self.c = Guarded(max(1, case.m * case.top_k) * case.weights.n * 2, device, home)
         self.args.c = self.c.bytes.data_ptr()
         self.new_workspace()
 
     def _make_activations(self) -> None:
-        case, k = self.case, self.case.weights.k
-        stride = k + case.a_padding
-        rows = torch.full((max(1, case.m), stride), float("nan"), device=self._device)
-        rows[:, :k] = torch.randn(
-            (max(1, case.m), k), device=self._device, generator=self._generator
-        )
-        self._a = rows.to(self._dtype)
-        self._topk_weights = None
-        if case.topk_weights:
-            shape = (max(1, case.m * case.top_k),)
-            draws = torch.rand(shape, device=self._device, generator=self._generator)
-            self._topk_weights = 0.05 + 0.95 * draws
+        """Sets the rows of A; what lies between them is not a number, or as large as can be."""
+        case, key = self.case, self.case.weights
+        shape = (max(1, case.m), key.k)
+        values = torch.randn(shape, device=self.home, generator=self._generator)
+        if key.extreme:
+            values.fill_(4.0)
+        self._a_scales = None
+        if key.a_bits == 16:
+            codes, filler = values.to(DTYPES[key.a_type]), float("nan")
+        else:
+            codes, filler = self._quantised(values), 0x7F
+        rows = codes.new_full((shape[0], key.k + case.a_padding), filler)
+        rows[:, : key.k] = codes
+        self._a = rows
+
+    def _quantised(self, values: torch.Tensor) -> torch.Tensor:
+        """Returns the codes of 8-bit activations, and keeps the scale of each row."""
+        a_type = self.case.weights.a_type
+        scales = values.abs().amax(dim=1, keepdim=True) / _A8_LARGEST[a_type]
+        self._a_scales = scales[:, 0] * self.weights.a_factor
+        units = values / scales
+        if a_type == "kS8":
+            return units.round().clamp(-127, 127).to(torch.int8).view(torch.uint8)
+        return units.clamp(-448, 448).to(torch.float8_e4m3fn).view(torch.uint8)
+
+    def _exact_a(self, rows: torch.Tensor) -> torch.Tensor:
+        """Returns the float64 activations of some rows, with their scales."""
+        codes = self._a[rows, : self.case.weights.k]
+        if self._a_scales is None:
+            return codes.double()
+        values = decode(codes, self.case.weights.a_type)
+        return values * self._a_scales[rows].double()[:, None]
+
+    def _on_device(self, tensor: torch.Tensor | None) -> int | None:
+        """Copies an operand to the device, keeps it, and returns its address."""
+        if tensor is None:
+            return None
+        copy = tensor.to(self._device)
+        self._kept.append(copy)
+        return copy.data_ptr()
 
     def _make_args(self) -> Any:
         case, weights, key = self.case, self.weights, self.case.weights
-        type_id = self._library.type_id
+        self._kept: list[torch.Tensor] = []
+        types = {name: self._library.type_id(getattr(key, name)) for name in TYPE_FIELDS}
         args = self._library.Args(
+            **types,
             m=case.m,
             n=key.n,
             k=key.k,
             num_experts=case.local_experts,
             top_k=case.top_k,
-            a_type=type_id(key.a_type),
-            b_type=type_id(B_TYPES[key.scheme]),
-            c_type=type_id(key.a_type),
-            s_type=type_id(key.a_type),
             group_size=key.group_size,
             num_groups=weights.num_groups,
-            a=self._a.data_ptr(),
+            a=self._on_device(self._a),
             a_stride=self._a.stride(0),
+            a_scales=self._on_device(self._a_scales),
             b=weights.b.data_ptr(),
             scales=weights.scales.data_ptr(),
             zero_points=_pointer(weights.zero_points),
+            global_scales=_pointer(weights.global_scales),
             bias=weights.bias.data_ptr() if case.bias else None,
             g_idx=_pointer(weights.g_idx),
             perm=_pointer(weights.perm),
-            topk_weights=_pointer(self._topk_weights),
+            topk_weights=self._on_device(self._topk_weights),
             expert_parallel=int(case.flag_parallel),
         )
-        args.block_size = case.block_size or self._library.block_size(
-            case.m, case.local_experts, case.top_k
-        )
+        chosen = self._library.block_size(case.m, case.local_experts, case.top_k)
+        args.block_size = case.block_size or max(chosen, key.block_sizes[0])
         if self._device != "cpu":
             args.stream = torch.cuda.current_stream().cuda_stream
         return args
@@ -202,18 +196,9 @@ class Problem:
             self._routing, self.case.num_experts, self.args.block_size, self._map
         )
         self._soil_unused(alignment)
-        self._alignment = [
-            torch.from_numpy(values).to(self._device)
-            for values in (
-                alignment.sorted_token_ids,
-                alignment.expert_ids,
-                alignment.num_tokens_past_padded,
-            )
-        ]
-        ids, experts, past = self._alignment
-        self.args.sorted_token_ids = ids.data_ptr()
-        self.args.expert_ids = experts.data_ptr()
-        self.args.num_tokens_past_padded = past.data_ptr()
+        for name in ("sorted_token_ids", "expert_ids", "num_tokens_past_padded"):
+            values = torch.from_numpy(getattr(alignment, name))
+            setattr(self.args, name, self._on_device(values))
 
     def _soil_unused(self, alignment: moe_reference.Alignment) -> None:
         """Makes unused entries look like work, so that a kernel that does it gives wrong rows."""
@@ -227,8 +212,8 @@ class Problem:
         """Gives the arguments a zeroed workspace of just the size the library asks for."""
         status, size = self._library.workspace_size(self.args)
         # A refusal here is for the launch to repeat, where it is checked.
-        self.use_workspace(Guarded(size if status.ok else 16, self._device))
-        self.workspace.bytes.zero_()
+        self.use_workspace(Guarded(size if status.ok else 16, self._device, self.home))
+        self.workspace.fill(0, torch.uint8)
 
     def use_workspace(self, workspace: Guarded) -> None:
         """Makes the arguments point to a workspace, which may be another problem's."""
@@ -238,17 +223,21 @@ class Problem:
 
     def poison(self) -> None:
         """Fills C with a NaN that tells rows never written."""
-        self.c.bytes.view(torch.int16).fill_(_POISON)
+        self.c.fill(_POISON, torch.int16)
 
     def output_bits(self) -> torch.Tensor:
         """Returns a copy of C, [m * top_k, n], as int16."""
         rows = self.case.m * self.case.top_k
-        bits = self.c.bytes.view(torch.int16)[: rows * self.case.weights.n]
+        bits = self.c.home_bytes().view(torch.int16)[: rows * self.case.weights.n]
         return bits.reshape(rows, self.case.weights.n).clone()
 
     def values(self, bits: torch.Tensor) -> torch.Tensor:
         """Returns the float64 values of output bits."""
         return bits.view(self._dtype).double()
+
+    def c_untouched(self) -> bool:
+        """Whether all of C's memory still holds the poison."""
+        return bool((self.c.home_bytes().view(torch.int16) == _POISON).all())
 
     def untouched(self, bits: torch.Tensor) -> torch.Tensor:
         """Returns, for each row, whether all of its elements still hold the poison."""
@@ -259,20 +248,56 @@ class Problem:
 
         Rows of other devices' experts are zero.
         """
-        case = self.case
-        if ids is None:
-            ids = np.arange(case.m * case.top_k)
-        rows = torch.from_numpy(ids).to(self._device)
-        shape = (len(ids), case.weights.n)
+        case, rows = self.case, self._rows(ids)
+        shape = (len(rows), case.weights.n)
         return moe_reference.reference(
-            self._a[rows // case.top_k, : case.weights.k].double(),
+            self._exact_a(rows // case.top_k),
             self.weights.dequantised,
-            self.local_expert_of_id[ids],
+            self.local_expert_of_id[rows.cpu().numpy()],
             1,
-            torch.zeros(shape, dtype=torch.float64, device=self._device),
+            torch.zeros(shape, dtype=torch.float64, device=self.home),
             self.weights.exact_bias() if case.bias else None,
             self._topk_weights[rows].double() if self._topk_weights is not None else None,
         )
+
+    def sizes(self, ids: np.ndarray | None = None) -> torch.Tensor:
+        """Returns what magnitude to expect of each element of reference(), float64 [ids, n].
+
+        It is the root mean square that the sum of products would have if their signs were random.
+        Rows of other devices' experts have the size 1.
+        """
+        case, rows = self.case, self._rows(ids)
+        row_sizes = self._exact_a(rows // case.top_k).square().sum(dim=1).sqrt()
+        local = self.local_expert_of_id[rows.cpu().numpy()]
+        out = torch.ones((len(rows), case.weights.n), dtype=torch.float64, device=self.home)
+        bias = self.weights.exact_bias()
+        for expert in np.unique(local[local >= 0]):
+            mine = torch.from_numpy(np.flatnonzero(local == expert)).to(self.home)
+            size = row_sizes[mine][:, None] * self.weights.column_sizes(int(expert))
+            out[mine] = torch.hypot(size, bias[expert]) if case.bias else size
+        if self._topk_weights is not None:
+            out *= self._topk_weights[rows].double()[:, None]
+        return out
+
+    def magnitudes(self, ids: np.ndarray | None = None) -> torch.Tensor:
+        """Returns the magnitude of each row's expert, float64 [ids, 1]; 1 for experts elsewhere."""
+        local = torch.from_numpy(self.local_expert_of_id).to(self.home)[self._rows(ids)]
+        found = self.weights.magnitudes[local.clamp(min=0)]
+        return torch.where(local >= 0, found, 1.0)[:, None]
+
+    def _rows(self, ids: np.ndarray | None) -> torch.Tensor:
+        if ids is None:
+            ids = np.arange(self.case.m * self.case.top_k)
+        return torch.from_numpy(ids).to(self.home)
+
+    def without(self, names: set[str]) -> Problem:
+        """Returns the problem on the same memory whose reference has no `bias`, `topk_weights`."""
+        other = copy.copy(self)
+        if "bias" in names:
+            other.case = replace(self.case, bias=False)
+        if "topk_weights" in names:
+            other._topk_weights = None
+        return other
 
     def forced_config(self) -> Any:
         """Returns the configuration that the case forces, or None."""
@@ -293,10 +318,7 @@ class Problem:
         key = self.case.weights
         block = self.args.block_size
         return Kernel(
-            a_type=key.a_type,
-            b_type=B_TYPES[key.scheme],
-            c_type=key.a_type,
-            s_type=key.a_type,
+            **{name: getattr(key, name) for name in TYPE_FIELDS},
             threads=config.threads,
             thread_m_blocks=max(1, block // 16),
             thread_n_blocks=config.thread_n // 16,
@@ -308,17 +330,3 @@ class Problem:
 
 def _pointer(tensor: torch.Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
-
-
-def weights_for(cases: list[Case], device: str) -> Iterator[tuple[Case, Weights]]:
-    """Yields each case with its weights; neighbours with the same key share one set."""
-    largest: dict[WeightKey, int] = {}
-    for case in cases:
-        largest[case.weights] = max(largest.get(case.weights, 0), case.local_experts)
-    weights = None
-    for case in cases:
-        if weights is None or weights.key != case.weights:
-            weights = None  # frees the previous set before the next is made
-            seed = zlib.crc32(repr(case.weights).encode())
-            weights = Weights(case.weights, largest[case.weights], device, seed)
-        yield case, weights

@@ -2,6 +2,13 @@
 
     run_moe_gemm.py --library libmoe_gemm_test.so --manifest manifest.json --out results.json
 
+--fuzz feeds random argument sets instead, each of which has to be refused or give the right result.
+--sanitizer-sample runs a small fixed sample in this process and launches nothing but the library's
+kernels, so that compute-sanitizer has only those to look at:
+
+    compute-sanitizer --tool memcheck|racecheck|initcheck python3 run_moe_gemm.py \\
+        --sanitizer-sample --library ... --manifest ... --out ...
+
 The cases run in a worker process. One that crashes or hangs costs that case only: it is recorded as
 failed and another worker goes on behind it. Exit status 1 if anything failed, or if a built kernel
 was never launched with the right result.
@@ -10,12 +17,14 @@ was never launched with the right result.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -35,13 +44,27 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--library", required=True, help="libmoe_gemm_test.so")
     parser.add_argument("--manifest", required=True, help="manifest.json of the kernels built in")
     parser.add_argument("--out", required=True, help="file for all results, JSON")
-    parser.add_argument("--family", default="sm80", help="kernel family under test")
+    parser.add_argument(
+        "--family", nargs="*", default=[], help="kernel families under test; default: all built"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--per-combination",
         type=int,
-        default=20,
-        help="grid cases for each scheme, type and group size",
+        default=12,
+        help="grid cases for each scheme, types and group size; half as many dense ones",
+    )
+    parser.add_argument(
+        "--fuzz",
+        type=int,
+        nargs="?",
+        const=10_000,
+        default=0,
+        metavar="N",
+        help="instead: N random argument sets (10000)",
+    )
+    parser.add_argument(
+        "--sanitizer-sample", action="store_true", help="instead: a small sample, in this process"
     )
     parser.add_argument("--only", default="", help="run only cases whose name holds this text")
     parser.add_argument("--case-seconds", type=float, default=20, help="after which a case hangs")
@@ -51,57 +74,96 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def work(options: argparse.Namespace) -> int:
-    """Runs the planned items from options.first on; writes a line before and after each."""
-    import checks
-    import operands
-    import special_checks
-    import torch
-    from moe_gemm_lib import MoeGemmLibrary
+Item = tuple[int, str, Callable[[], Any]]
 
-    library = MoeGemmLibrary(options.library)
+
+def acceptance_items(options: argparse.Namespace, library: Any) -> Iterator[Item]:
+    """Yields (index, name, call) of the planned cases and special checks from options.first on."""
+    import checks
+    import special_checks
+    import weights
+
     kernels = cases.read_manifest(options.manifest, options.family)
     planned = cases.plan(kernels, options.seed, options.per_combination)
     specials = special_checks.plan_special(kernels, options.device)
     names = [case.name for case in planned] + [label for _, label, _ in specials]
     wanted = [i for i, name in enumerate(names) if options.only in name and i >= options.first]
+    device = options.device
+    chosen = [index for index in wanted if index < len(planned)]
+    supply = weights.weights_for([planned[index] for index in chosen], device, device)
+    for index, (case, shared) in zip(chosen, supply, strict=True):
+        call = functools.partial(checks.run_case, library, case, shared, device, device)
+        yield index, names[index], call
+    shared = call = None  # frees the last weights
+    for index in wanted[len(chosen) :]:
+        item = specials[index - len(planned)]
+        call = functools.partial(special_checks.run_special, library, *item, device)
+        yield index, names[index], call
+
+
+def sanitizer_items(options: argparse.Namespace, library: Any) -> Iterator[Item]:
+    """Yields the items of the sanitizer's sample; their operands are made on the host."""
+    import checks
+    import weights
+
+    kernels = cases.read_manifest(options.manifest, options.family)
+    sample = [case for case in cases.plan_sanitizer(kernels) if options.only in case.name]
+    supply = weights.weights_for(sample, options.device, "cpu")
+    for index, (case, shared) in enumerate(supply):
+        call = functools.partial(checks.run_case, library, case, shared, options.device, "cpu")
+        yield index, case.name, call
+
+
+def fuzz_items(options: argparse.Namespace, library: Any) -> Iterator[Item]:
+    """Yields the random argument sets from options.first on."""
+    import fuzz
+
+    kernels = cases.read_manifest(options.manifest, options.family)
+    draws = fuzz.Fuzzer(library, kernels, options.seed, options.device)
+    for index in range(options.first, options.fuzz):
+        yield index, f"fuzz {index}", functools.partial(draws.run, index)
+
+
+def work(options: argparse.Namespace, write: Callable[[dict[str, Any]], None]) -> int:
+    """Runs the items that the options ask for; writes a line before and after each."""
+    import checks
+    import torch
+    from moe_gemm_lib import MoeGemmLibrary
+
+    library = MoeGemmLibrary(options.library)
     torch.backends.cuda.matmul.allow_tf32 = False
+    items = acceptance_items
+    if options.sanitizer_sample:
+        items = sanitizer_items
+    elif options.fuzz:
+        items = fuzz_items
+    write({"ready": True})
+    for index, name, call in items(options, library):
+        write({"begin": index, "name": name})
+        started = time.monotonic()
+        try:
+            result = call()
+        except Exception as error:  # a failure of any kind is a result
+            result = checks.Result(name, "error")
+            result.complain(f"{type(error).__name__}: {str(error)[:300]}")
+        seconds = round(time.monotonic() - started, 4)
+        write({"end": index, "result": {**asdict(result), "seconds": seconds}})
+        try:
+            checks.synchronise(options.device)
+        except RuntimeError:
+            return _DEVICE_LOST_STATUS
+    write({"done": True})
+    return 0
+
+
+def work_into_file(options: argparse.Namespace) -> int:
     with open(options.worker, "a", encoding="utf-8") as log:
 
         def write(line: dict[str, Any]) -> None:
             log.write(json.dumps(line) + "\n")
             log.flush()
 
-        def attempt(index: int, run: Any) -> bool:
-            """Runs one item; returns whether the device is still usable."""
-            write({"begin": index, "name": names[index]})
-            try:
-                result = run()
-            except Exception as error:  # a failure of any kind is a result
-                result = checks.Result(names[index], "error")
-                result.complain(f"{type(error).__name__}: {str(error)[:300]}")
-            write({"end": index, "result": asdict(result)})
-            try:
-                checks.synchronise(options.device)
-            except RuntimeError:
-                return False
-            return True
-
-        write({"ready": len(wanted)})
-        chosen = [index for index in wanted if index < len(planned)]
-        supply = operands.weights_for([planned[index] for index in chosen], options.device)
-        for index, (case, weights) in zip(chosen, supply, strict=True):
-            run = lambda: checks.run_case(library, case, weights, options.device)  # noqa: E731, B023
-            if not attempt(index, run):
-                return _DEVICE_LOST_STATUS
-        weights = None
-        for index in wanted[len(chosen) :]:
-            item = specials[index - len(planned)]
-            run = lambda: special_checks.run_special(library, *item, options.device)  # noqa: E731, B023
-            if not attempt(index, run):
-                return _DEVICE_LOST_STATUS
-        write({"done": True})
-    return 0
+        return work(options, write)
 
 
 class Supervisor:
@@ -117,6 +179,12 @@ class Supervisor:
         self._done = False
         self.results: list[dict[str, Any]] = []
         self.restarts = 0
+
+    def run_here(self, options: argparse.Namespace) -> None:
+        """Fills `results` from a run in this process."""
+        work(options, self.take)
+        if not self._done:
+            self._record("device", "unusable after an error")
 
     def run(self) -> None:
         """Fills `results`; gives up after too many restarts, which is a result as well."""
@@ -170,10 +238,10 @@ class Supervisor:
         text = text[: text.rfind("\n") + 1]
         self._offset += len(text.encode())
         for line in text.splitlines():
-            self._take(json.loads(line))
+            self.take(json.loads(line))
         return bool(text)
 
-    def _take(self, line: dict[str, Any]) -> None:
+    def take(self, line: dict[str, Any]) -> None:
         if "begin" in line:
             self._running = line
         elif "end" in line:
@@ -191,9 +259,9 @@ def summary_rows(results: list[dict[str, Any]]) -> list[list[str]]:
     """Returns the table: one row for each scheme, type and group size, then the specials."""
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for result in results:
-        special = result["kind"] not in ("grid", "dense", "forced")
-        group = "special" if special else str(result["group_size"])
-        label = (result.get("scheme") or "-", (result.get("a_type") or "-")[1:].lower(), group)
+        grouped = result["kind"] in ("grid", "dense", "forced", "sanitizer")
+        group = str(result["group_size"]) if grouped else result["kind"]
+        label = (result.get("scheme") or "-", result.get("types") or "-", group)
         groups.setdefault(label, []).append(result)
     rows = []
     for label, members in sorted(groups.items()):
@@ -213,6 +281,17 @@ def print_table(rows: list[list[str]]) -> None:
         print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
 
 
+def print_seconds(results: list[dict[str, Any]]) -> None:
+    """Prints what each kind of result took, and the longest ones."""
+    kinds: dict[str, float] = {}
+    for result in results:
+        kinds[result["kind"]] = kinds.get(result["kind"], 0) + result.get("seconds", 0)
+    print("seconds: " + ", ".join(f"{kind} {spent:.1f}" for kind, spent in kinds.items()))
+    longest = sorted(results, key=lambda result: -result.get("seconds", 0))[:4]
+    for result in longest:
+        print(f"  {result.get('seconds', 0):.1f} s {result['name']}")
+
+
 def report(supervisor: Supervisor, missing: list[Kernel], built: int, seconds: float) -> None:
     failed = [r for r in supervisor.results if r["status"] == "fail"]
     refused = [r for r in supervisor.results if r["status"] == "refused"]
@@ -225,6 +304,7 @@ def report(supervisor: Supervisor, missing: list[Kernel], built: int, seconds: f
     for kernel in missing[:_LISTED]:
         print(f"  not launched with a right result: {kernel}")
     print_table(summary_rows(supervisor.results))
+    print_seconds(supervisor.results)
     if built:
         print(f"{built - len(missing)}/{built} kernels launched and right")
     print(
@@ -236,13 +316,19 @@ def report(supervisor: Supervisor, missing: list[Kernel], built: int, seconds: f
 def main(argv: list[str]) -> int:
     options = parse_arguments(argv)
     if options.worker:
-        return work(options)
+        return work_into_file(options)
     start = time.monotonic()
     built = cases.read_manifest(options.manifest, options.family)
     with tempfile.NamedTemporaryFile(suffix=".jsonl") as log:
         supervisor = Supervisor(argv, options.case_seconds, log.name)
-        supervisor.run()
-    missing = [] if options.only else cases.coverage(supervisor.results, built)
+        if options.sanitizer_sample:
+            # Blocks of memory that are reused would look initialised, and hide the ends of others.
+            os.environ["PYTORCH_NO_CUDA_MEMORY_CACHING"] = "1"
+            supervisor.run_here(options)
+        else:
+            supervisor.run()
+    partial = bool(options.only or options.sanitizer_sample or options.fuzz)
+    missing = [] if partial else cases.coverage(supervisor.results, built)
     if not supervisor.results:
         print(f"no case holds {options.only!r} in its name", file=sys.stderr)
         return 2
@@ -256,7 +342,7 @@ def main(argv: list[str]) -> int:
         json.dump(
             {**summary, "options": vars(options), "results": supervisor.results}, file, indent=1
         )
-    report(supervisor, missing, 0 if options.only else len(built), seconds)
+    report(supervisor, missing, 0 if partial else len(built), seconds)
     failed = any(result["status"] == "fail" for result in supervisor.results)
     return 1 if failed or missing else 0
 

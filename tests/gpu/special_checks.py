@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from cases import BLOCK_SIZES, Case, Kernel, WeightKey
-from checks import Result, check_guards, compare, launch, synchronise
+from cases import Case, Combination, Kernel, WeightKey
+from checks import Result, check_guards, compare, launch, new_result, synchronise
 from moe_gemm_lib import MoeGemmLibrary
-from operands import Guarded, Problem, Weights
+from operands import Guarded, Problem
+from weights import Weights
 
 
 class CheckFailedError(AssertionError):
@@ -32,16 +33,20 @@ class Bench:
     key: WeightKey
 
     def problem(self, m: int, **fields: Any) -> Problem:
-        """Makes a problem on the bench's weights; `n`, `k` and Case's fields may be given."""
-        shape = {name: fields.pop(name) for name in ("n", "k") if name in fields}
+        """Makes a problem on the bench's weights.
+
+        `n`, `k`, `extreme` (see WeightKey) and Case's fields may be given.
+        """
+        of_weights = ("n", "k", "extreme")
+        shape = {name: fields.pop(name) for name in of_weights if name in fields}
         key = replace(self.key, **shape)
         if self.key.group_size == -1:
             key = replace(key, group_length=key.k)
         defaults = {"kind": "special", "num_experts": 5, "top_k": 2, "seed": 7}
         case = Case(weights=key, m=m, **{**defaults, **fields})
         seed = zlib.crc32(repr(key).encode())
-        weights = Weights(key, case.local_experts, self.device, seed)
-        return Problem(self.library, case, weights, self.device)
+        weights = Weights(key, case.local_experts, self.device, self.device, seed)
+        return Problem(self.library, case, weights, self.device, self.device)
 
     def run(self, problem: Problem) -> torch.Tensor:
         """Launches, requires success, and returns the output's bits."""
@@ -69,8 +74,8 @@ def no_tokens(bench: Bench) -> str:
     status = launch(bench.library, problem, None, bench.device)
     if not status.ok:
         raise CheckFailedError(f"m = 0: {status.name}: {status.message}")
-    if not problem.c.intact():
-        raise CheckFailedError("m = 0 wrote beside C")
+    if not (problem.c_untouched() and problem.c.intact()):
+        raise CheckFailedError("m = 0 wrote to C")
     return ""
 
 
@@ -95,8 +100,15 @@ def parallel_flag_changes_nothing(bench: Bench) -> str:
 
 def every_block_size(bench: Bench) -> str:
     """All block sizes agree with the reference, with most blocks partly filled."""
-    for block_size in BLOCK_SIZES:
+    for block_size in bench.key.block_sizes:
         bench.checked_run(bench.problem(37, block_size=block_size, num_experts=12))
+    return ""
+
+
+def extreme_operands(bench: Bench) -> str:
+    """Sums of the largest activations, codes and scales overflow nothing, however long they are."""
+    for k in (256, 2048, 14336):
+        bench.checked_run(bench.problem(9, n=128, k=k, extreme=True, num_experts=2))
     return ""
 
 
@@ -113,7 +125,7 @@ def graph_replay(bench: Bench) -> str:
     if not status.ok:
         raise CheckFailedError(f"captured call: {status.name}: {status.message}")
     synchronise(bench.device)
-    if not bool(problem.untouched(problem.output_bits()).all()):
+    if not problem.c_untouched():
         raise CheckFailedError("C was written during capture")
     for _ in range(3):
         problem.poison()
@@ -165,8 +177,9 @@ def one_workspace_for_many_shapes(bench: Bench) -> str:
         for m, n, k in ((666, 1024, 2048), (1, 128, 256), (123, 1024, 256), (17, 128, 2048))
     ]
     expected = [bench.checked_run(problem) for problem in problems]
-    workspace = Guarded(max(p.args.workspace_bytes for p in problems), bench.device)
-    workspace.bytes.zero_()
+    size = max(problem.args.workspace_bytes for problem in problems)
+    workspace = Guarded(size, bench.device, bench.device)
+    workspace.fill(0, torch.uint8)
     for problem in problems:
         problem.use_workspace(workspace)
     for _ in range(3):
@@ -224,7 +237,7 @@ class _BadInput:
         return ", ".join(f"{k} = {v}" for k, v in (self.changes or self.config or {}).items())
 
 
-def _bad_numbers(args: Any) -> Iterator[_BadInput]:
+def _bad_numbers(args: Any, a_bits: int) -> Iterator[_BadInput]:
     values = {
         "m": [-1],
         "n": [0, -64, 1000, 96],
@@ -235,12 +248,14 @@ def _bad_numbers(args: Any) -> Iterator[_BadInput]:
         "group_size": [48, -2, 1 << 20],
         # Under act-order any number of groups may be right.
         "num_groups": [0] if args.g_idx else [0, args.num_groups + 1],
-        "a_stride": [args.k - 8, args.k + 4, 0, -args.k],
+        "a_stride": [args.k - 16, args.k + 64 // a_bits, 0, -args.k],
     }
     for name, bad in values.items():
         for value in bad:
             codes = ("invalid_argument", "no_kernel") if name == "group_size" else ()
             yield _BadInput(name, {name: value}, codes or ("invalid_argument",))
+    if a_bits == 8:
+        yield _BadInput("block_size", {"block_size": 8}, ("invalid_argument", "no_kernel"))
     short = args.workspace_bytes - 1
     yield _BadInput("workspace", {"workspace_bytes": short}, ("insufficient_workspace",))
 
@@ -248,25 +263,37 @@ def _bad_numbers(args: Any) -> Iterator[_BadInput]:
 def _bad_pointers(args: Any) -> Iterator[_BadInput]:
     required = ["a", "b", "scales", "c", "workspace"]
     required += ["sorted_token_ids", "expert_ids", "num_tokens_past_padded"]
-    given = [name for name in ("zero_points", "g_idx", "perm") if getattr(args, name)]
+    of_scheme = ("zero_points", "global_scales", "a_scales", "g_idx", "perm")
+    given = [name for name in of_scheme if getattr(args, name)]
     codes = ("invalid_argument", "insufficient_workspace")
     for name in required + given:
         yield _BadInput(name, {name: None}, codes)
-    for name in ["a", "b", "scales", "c", "bias", *given]:
-        yield _BadInput(name, {name: getattr(args, name) + 2})
+    for name in [*required, "bias", "topk_weights", *given]:
+        yield _BadInput(name, {name: getattr(args, name) + 2}, codes)
 
 
 def _bad_types(bench: Bench, args: Any) -> Iterator[_BadInput]:
-    type_id = bench.library.type_id
-    other = "kBFloat16" if bench.key.a_type == "kFloat16" else "kFloat16"
-    codes = ("invalid_argument", "no_kernel")
-    yield _BadInput("type", {"c_type": type_id(other), "s_type": type_id(other)}, codes)
-    yield _BadInput("type", {"s_type": type_id("kFE8M0fnu")}, codes)
-    yield _BadInput("type", {"a_type": type_id("kU4")}, codes)
-    yield _BadInput("type", {"b_type": type_id(bench.key.a_type)}, codes)
+    key, type_id = bench.key, bench.library.type_id
+    other = "kBFloat16" if key.c_type == "kFloat16" else "kFloat16"
+    elsewhere = "kFE8M0fnu" if key.s_type != "kFE8M0fnu" else other
+    for change in ({"a_type": "kU4"}, {"b_type": "kFloat16"}):
+        ids = {name: type_id(value) for name, value in change.items()}
+        yield _BadInput("type", ids)
+    # Types of widths that there are, which no kernel has together.
+    for change in ({"c_type": other}, {"c_type": "kU4"}, {"s_type": elsewhere}, {"b_type": "kS8"}):
+        ids = {name: type_id(value) for name, value in change.items()}
+        yield _BadInput("type", ids, ("no_kernel",))
+    if key.group_size > 0:
+        # No scheme has both of these group sizes.
+        size = 16 if key.group_size != 16 else 32
+        groups = {"group_size": size, "num_groups": args.k // size}
+        yield _BadInput("group_size", groups, ("no_kernel",))
+
+
+def _bad_tiles() -> Iterator[_BadInput]:
     for tile in ((32, 128, 128), (64, 128, 192), (-64, 128, 128)):
         config = dict(zip(("thread_k", "thread_n", "threads"), tile, strict=True))
-        yield _BadInput("thread", {}, codes, config)
+        yield _BadInput("thread", {}, ("invalid_argument", "no_kernel"), config)
 
 
 def _refusal_problem(bench: Bench, problem: Problem, bad: _BadInput) -> str:
@@ -284,18 +311,19 @@ def _refusal_problem(bench: Bench, problem: Problem, bad: _BadInput) -> str:
     if not re.search(rf"(\b|_){bad.word}(\b|_)", status.message):
         return f"{bad}: the message does not name {bad.word} ({status.message})"
     synchronise(bench.device)
-    if not bool(problem.untouched(problem.output_bits()).all()):
+    if not problem.c_untouched():
         return f"{bad}: refused, and C was written"
     return ""
 
 
 def refusals(bench: Bench) -> str:
     """Bad arguments give a status that names them, before anything is launched."""
-    problem = bench.problem(17, bias=True)
+    problem = bench.problem(17, bias=True, topk_weights=True)
     expected = bench.checked_run(problem)
     bad_inputs = [
-        *_bad_numbers(problem.args),
+        *_bad_numbers(problem.args, bench.key.a_bits),
         *_bad_types(bench, problem.args),
+        *_bad_tiles(),
         *_bad_pointers(problem.args),
     ]
     problems = []
@@ -317,6 +345,7 @@ _SMALL: list[Callable[[Bench], str]] = [
     no_local_experts,
     parallel_flag_changes_nothing,
     every_block_size,
+    extreme_operands,
     repeated_runs,
     one_workspace_for_many_shapes,
     refusals,
@@ -332,27 +361,20 @@ _LARGE: list[Callable[[Bench], str]] = [
 def plan_special(kernels: dict[Kernel, str], device: str) -> list[tuple[str, str, WeightKey]]:
     """Returns (name of a check, label for the report, weights it is about).
 
-    The small checks run for each scheme and type, and for act-order; the large ones once.
+    The small checks run for each scheme and types, and for act-order; the large ones once.
     """
-    keys: dict[tuple[str, str, bool], WeightKey] = {}
+    keys: dict[tuple[Any, ...], WeightKey] = {}
     for kernel, scheme in kernels.items():
-        act_order = kernel.group_blocks == 0
-        size = kernel.group_blocks if kernel.group_blocks <= 0 else 16 * kernel.group_blocks
-        length = 256 if size < 0 else (size or 64)
-        key = WeightKey(scheme, kernel.a_type, size, length, 1024, 256)
-        keys[scheme, kernel.a_type, act_order] = key
+        combination = Combination.of(kernel, scheme)
+        keys[scheme, *kernel.types, kernel.group_blocks == 0] = combination.key(1024, 256, 64)
     plan = []
     for key in keys.values():
         for check in _SMALL + ([] if device == "cpu" else _ON_STREAMS):
-            plan.append((check.__name__, _label(check, key), key))
+            plan.append((check.__name__, f"{check.__name__} {key.label}", key))
     if device != "cpu":
         first = next(iter(keys.values()))
-        plan += [(check.__name__, _label(check, first), first) for check in _LARGE]
+        plan += [(check.__name__, f"{check.__name__} {first.label}", first) for check in _LARGE]
     return plan
-
-
-def _label(check: Callable[[Bench], str], key: WeightKey) -> str:
-    return f"{check.__name__} {key.scheme} {key.a_type[1:].lower()} g{key.group_size}"
 
 
 def run_special(
@@ -360,7 +382,7 @@ def run_special(
 ) -> Result:
     """Runs one check by name."""
     check = {check.__name__: check for check in _SMALL + _ON_STREAMS + _LARGE}[name]
-    result = Result(label, "special", "pass", "", key.scheme, key.a_type, key.group_size)
+    result = new_result(label, "special", key)
     try:
         result.detail = check(Bench(library, device, key))
     except CheckFailedError as failure:
