@@ -17,10 +17,10 @@ def lint_test(name, check, data = [], deps = []):
     py_test(
         name = name,
         size = "medium",
-        srcs = ["lint.py"],
+        srcs = ["lint_main.py"],
         args = [check, "$(rootpath //:MODULE.bazel)"] + ["$(rootpaths {})".format(label) for label in data],
         data = data + ["//:MODULE.bazel"],
-        main = "lint.py",
+        main = "lint_main.py",
         tags = [
             "external",
             "local",

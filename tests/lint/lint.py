@@ -1,6 +1,6 @@
 """Runs one check over all files of the source tree that it concerns.
 
-    lint.py CHECK TOP_LEVEL_FILE [FILE...]
+    lint_main.py CHECK TOP_LEVEL_FILE [FILE...]
 
 TOP_LEVEL_FILE is a file at the top of the tree, which leads to it. The FILEs hold the check's tool,
 which is known by its name. No file to check is a failure, as is a tool that is not there.
@@ -201,7 +201,3 @@ def main(arguments: Sequence[str]) -> int:
     except WorkspaceError as error:
         print(f"{name}: {error}")
         return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
