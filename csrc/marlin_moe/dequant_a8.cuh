@@ -41,7 +41,7 @@ struct WeightDecoder8<kBId, MARLIN_TYPE_NAMESPACE::kFE4M3fn.id()> {
   static __device__ __forceinline__ std::uint32_t decode(std::uint32_t nibbles,
                                                          std::uint32_t zeros) {
     const std::uint32_t value = subtract_zero(nibbles, zeros);  // bit 7: not negative
-    const std::uint32_t positive = __byte_perm(value, 0, 0xba98);
+    const std::uint32_t positive = spread_byte_signs(value);
     // Not negative: clear bit 7. Negative: 256 - value is the sign and the magnitude.
     const std::uint32_t flipped = value ^ ~(positive & 0x7f7f7f7fu);
     return flipped + (~positive & 0x01010101u);

@@ -86,6 +86,14 @@ __device__ __forceinline__ std::uint32_t broadcast_high(std::uint32_t pair) {
   return __byte_perm(pair, pair, 0x3232);
 }
 
+// 0xff for each byte whose top bit is set, 0 for the others. (__byte_perm() cannot: it drops the bit
+// of the selector that asks for the sign.)
+__device__ __forceinline__ std::uint32_t spread_byte_signs(std::uint32_t bytes) {
+  std::uint32_t out;
+  asm("prmt.b32 %0, %1, 0, 0xba98;\n" : "=r"(out) : "r"(bytes));
+  return out;
+}
+
 // Signals through a lock in global memory: what was written before release is seen after acquire.
 __device__ __forceinline__ void lock_release(int* lock, int value) {
   asm volatile("st.release.gpu.global.s32 [%0], %1;\n" ::"l"(lock), "r"(value) : "memory");

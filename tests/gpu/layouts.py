@@ -170,15 +170,15 @@ def fixed_point_scales(scales: Any) -> tuple[Any, float]:
 def pack_zero_points(zero_points: Any, a_bits: int = 16) -> Any:
     """Packs 4-bit zero points, uint8 [E, G, N], into int32 [E, G, N / 8].
 
-    For 16-bit activations they have the order of grouped scales, also with one scale per channel,
-    and position p of eight holds element NIBBLE_ORDER[p]. For 8-bit ones they have the order of
-    per-channel scales, and the nibbles of a word theirs.
+    They have the order of grouped scales, also with one scale per channel. For 16-bit activations
+    position p of eight then holds element NIBBLE_ORDER[p]; for 8-bit ones element p.
     """
     experts, groups, columns = zero_points.shape
-    if a_bits == 8:
-        return _words_from_nibbles(permute_channel(zero_points))
-    eights = permute_grouped(zero_points).reshape(experts, groups, columns // 8, 8)
-    return _words_from_nibbles(eights[..., list(NIBBLE_ORDER)].reshape(experts, groups, columns))
+    permuted = permute_grouped(zero_points)
+    if a_bits == 16:
+        eights = permuted.reshape(experts, groups, columns // 8, 8)
+        permuted = eights[..., list(NIBBLE_ORDER)].reshape(experts, groups, columns)
+    return _words_from_nibbles(permuted)
 
 
 def sort_rows_by_group(g_idx: Any) -> tuple[Any, Any]:

@@ -178,17 +178,15 @@ def test_zero_points_are_interleaved_within_eight_after_the_permutation() -> Non
     np.testing.assert_array_equal(recovered, zero_points)
 
 
-def test_zero_points_for_8_bit_activations_have_the_order_of_channel_scales() -> None:
+def test_zero_points_for_8_bit_activations_are_permuted_and_not_interleaved() -> None:
     rng = np.random.default_rng(10)
     zero_points = rng.integers(0, 16, size=(2, 3, 64), dtype=np.uint8)
     words = layouts.pack_zero_points(zero_points, 8).astype(np.int64) & 0xFFFFFFFF
     assert words.shape == (2, 3, 8)
     for word in range(8):
-        block, i = divmod(word, 4)
-        for nibble, offset in enumerate([0, 1, 8, 9, 16, 17, 24, 25]):
+        for nibble in range(8):
             np.testing.assert_array_equal(
-                (words[..., word] >> (4 * nibble)) & 15,
-                zero_points[..., block * 32 + 2 * i + offset],
+                (words[..., word] >> (4 * nibble)) & 15, zero_points[..., word + 8 * nibble]
             )
 
 

@@ -122,8 +122,8 @@ class Weights:
         if key.s_type == "kFE4M3fn":
             power = owed_power(key)
             spread = self._spread(self.experts) * (size / _RMS["kFE4M3fn"])
-            self.global_scales = torch.ldexp(spread, torch.tensor(power)).float()
-            self._global = torch.ldexp(self.global_scales.double(), torch.tensor(-power))
+            self.global_scales = (spread * 2.0**power).float()
+            self._global = self.global_scales.double() * 2.0**-power
             codes = self._e4m3_codes(self.num_groups, signed=False)
             if key.extreme:
                 codes.fill_(0x7E)
@@ -132,9 +132,9 @@ class Weights:
             stored, self.a_factor = layouts.fixed_point_scales(self._spread(*shape).double() * size)
             return stored.double(), stored.view(DTYPES[key.c_type])
         power = owed_power(key)
-        stored = torch.ldexp(self._spread(*shape) * size, torch.tensor(power))
+        stored = self._spread(*shape) * size * 2.0**power
         stored = stored.to(DTYPES[key.c_type])
-        return torch.ldexp(stored.double(), torch.tensor(-power)), stored
+        return stored.double() * 2.0**-power, stored
 
     def _mxfp4_codes(self, size: float) -> torch.Tensor:
         """e8m0 codes whose powers differ by group, by column and by expert."""
