@@ -4,8 +4,9 @@
 
 Weights are random bits that no launch finds in the L2 cache: launches go round several sets of
 weights, each with a routing of its own. The headline figure is the median of a CUDA graph of
-launches between two events; plain launches and the host's time of a call stand beside it. --sweep
-also times every block size, tile and number of blocks, and says what the library's choice costs.
+launches between two events; --details prints every point, with plain launches and the host's time
+of a call beside it. --sweep also times every block size, tile and number of blocks, and says what
+the library's choice costs.
 """
 
 from __future__ import annotations
@@ -25,10 +26,9 @@ import numpy as np
 import torch
 from cases import BLOCK_SIZES
 from moe_gemm_lib import MoeGemmError, MoeGemmLibrary
-from operands import B_TYPES, DTYPES
+from weights import DTYPES
 
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096)
-_GROUP = 128
 # Bytes that a round of launches reads at least, several times the L2 cache of an H100.
 _COLD_BYTES = 300 << 20
 _MOST_SETS = 48
@@ -58,64 +58,136 @@ LAYERS = (
     Layer("dsv3_gate_up", 256, 8, 7168, 4096, False),
     Layer("dsv3_down", 256, 8, 2048, 7168, True),
 )
-# Scheme, type, and the name of the peer's case.
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """One case: its name (the peer's where it has figures), types and group size.
+
+    `layers`: how many of LAYERS it is timed on; `optional`: only where --case names it.
+    """
+
+    name: str
+    a_type: str
+    b_type: str
+    c_type: str
+    s_type: str
+    group_size: int
+    layers: int = 4
+    optional: bool = False
+
+    @property
+    def b_bits(self) -> int:
+        return 8 if self.b_type in ("kU8B128", "kFE4M3fn") else 4
+
+    @property
+    def scale_bytes(self) -> int:
+        return 1 if self.s_type in ("kFE4M3fn", "kFE8M0fnu") else 2
+
+    def scales_per_expert(self, layer: Layer) -> int:
+        groups = 1 if self.group_size == -1 else layer.k // self.group_size
+        return groups * layer.n
+
+    def weight_bytes(self, layer: Layer) -> int:
+        return layer.k * layer.n * self.b_bits // 8
+
+    def expert_bytes(self, layer: Layer) -> float:
+        """Bytes of one expert: weights, scales and zero points."""
+        zero_point = 0.5 if self.b_type == "kU4" else 0
+        scale = self.scale_bytes + zero_point
+        return self.weight_bytes(layer) + self.scales_per_expert(layer) * scale
+
+
+_BF16, _F16 = "kBFloat16", "kFloat16"
 QUANTISATIONS = (
-    ("gptq_int4", "kBFloat16", "bf16_u4b8_g128"),
-    ("awq_int4", "kFloat16", "fp16_u4awq_g128"),
+    Quantisation("bf16_u4b8_g128", _BF16, "kU4B8", _BF16, _BF16, 128, layers=6),
+    Quantisation("fp16_u4awq_g128", _F16, "kU4", _F16, _F16, 128),
+    Quantisation("bf16_mxfp4_g32", _BF16, "kFE2M1f", _BF16, "kFE8M0fnu", 32),
+    Quantisation("bf16_fp8_ch", _BF16, "kFE4M3fn", _BF16, _BF16, -1),
+    Quantisation("bf16_fp8_g128", _BF16, "kFE4M3fn", _BF16, _BF16, 128),
+    Quantisation("bf16_nvfp4_g16", _BF16, "kFE2M1f", _BF16, "kFE4M3fn", 16),
+    Quantisation("bf16_u8b128_g128", _BF16, "kU8B128", _BF16, _BF16, 128),
+    Quantisation("s8_u4b8_g128", "kS8", "kU4B8", _BF16, _BF16, 128, optional=True),
+    Quantisation("s8_u4b8_ch", "kS8", "kU4B8", _BF16, _BF16, -1, optional=True),
+    Quantisation("e4m3_u4b8_g128", "kFE4M3fn", "kU4B8", _BF16, _BF16, 128, optional=True),
+    Quantisation("e4m3_mxfp4_g32", "kFE4M3fn", "kFE2M1f", _BF16, "kFE8M0fnu", 32, optional=True),
 )
 
 
 class Pool:
-    """Random bits for weights and zero points, and random scales, shared by all layers."""
+    """Random bits for weights and zero points, shared by all layers, and scales of one case."""
 
     def __init__(self, device: str, pool_bytes: int) -> None:
         self.bits = torch.randint(
             -(2**31), 2**31 - 1, (pool_bytes // 4,), dtype=torch.int32, device=device
         )
-        scales = torch.rand(pool_bytes // 64, device=device) * 0.01 + 0.005
-        self.scales = {name: scales.to(dtype) for name, dtype in DTYPES.items()}
+        self._case: Quantisation | None = None
+        self._scales = torch.empty(0)
+
+    def scales(self, case: Quantisation) -> torch.Tensor:
+        """Returns random scales that keep outputs finite, enough for all weights of the pool."""
+        if self._case != case:
+            self._case, self._scales = None, torch.empty(0)  # frees the last case's
+            group = 128 if case.group_size == -1 else case.group_size
+            count = self.bits.numel() * 32 // case.b_bits // group
+            self._scales = _random_scales(case, count, self.bits.device)
+            self._case = case
+        return self._scales
+
+
+def _random_scales(case: Quantisation, count: int, device: torch.device) -> torch.Tensor:
+    def integers(low: int, high: int, dtype: torch.dtype) -> torch.Tensor:
+        return torch.randint(low, high, (count,), dtype=dtype, device=device)
+
+    if case.s_type == "kFE4M3fn":
+        return integers(0x60, 0x80, torch.uint8)
+    if case.s_type == "kFE8M0fnu":
+        return integers(115, 122, torch.uint8)
+    if case.a_type == "kS8" and case.group_size != -1:
+        return integers(2000, 4096, torch.int16)
+    size = {"kU8B128": 2.0**-11, "kFE4M3fn": 2.0**-12 * 2.0**120}.get(case.b_type, 2.0**-7)
+    draws = torch.rand(count, dtype=DTYPES[case.c_type], device=device) + 0.5
+    return draws * size
 
 
 class Workload:
-    """The operands of one layer, scheme and number of tokens, in several sets."""
+    """The operands of one layer, case and number of tokens, in several sets."""
 
     def __init__(
-        self,
-        library: MoeGemmLibrary,
-        pool: Pool,
-        layer: Layer,
-        quantisation: tuple[str, str, str],
-        tokens: int,
+        self, library: MoeGemmLibrary, pool: Pool, layer: Layer, case: Quantisation, tokens: int
     ) -> None:
         self._library = library
         self._layer = layer
-        self._scheme, self._a_type, _ = quantisation
+        self._case = case
         self._device = pool.bits.device
+        self._pool = pool
         self.ids = tokens * layer.top_k
         rows = self.ids if layer.down else tokens
-        dtype = DTYPES[self._a_type]
-        self._a = torch.randn((rows, layer.k), device=self._device, dtype=dtype)
-        self._c = torch.empty((self.ids, layer.n), device=self._device, dtype=dtype)
+        self._a = self._activations(rows)
+        self._a_scales = torch.full((rows,), 2.0**-12, device=self._device)
+        shape = (self.ids, layer.n)
+        self.c = torch.zeros(shape, device=self._device, dtype=DTYPES[case.c_type])
         self._topk_weights = torch.rand(self.ids, device=self._device)
-        self._make_routing(pool, tokens)
-        self._make_base(pool, rows)
+        # What weights and block scales owe, and a little.
+        self._global_scales = torch.full((layer.num_experts,), 2.0**112, device=self._device)
+        self._make_routing(tokens)
+        self._make_base(rows)
 
-    @property
-    def _weight_bytes(self) -> int:
-        return self._layer.k * self._layer.n // 2
+    def _activations(self, rows: int) -> torch.Tensor:
+        values = torch.randn((rows, self._layer.k), device=self._device)
+        if self._case.a_type == "kS8":
+            return (values * 30).round().clamp(-127, 127).to(torch.int8)
+        if self._case.a_type == "kFE4M3fn":
+            return (values * 30).to(torch.float8_e4m3fn)
+        return values.to(DTYPES[self._case.a_type])
 
-    @property
-    def expert_bytes(self) -> float:
-        """Bytes of one expert: weights, scales and zero points."""
-        extra = 1 / _GROUP * (2 + (0.5 if self._scheme == "awq_int4" else 0))
-        return self._layer.k * self._layer.n * (0.5 + extra)
-
-    def _make_routing(self, pool: Pool, tokens: int) -> None:
+    def _make_routing(self, tokens: int) -> None:
         layer = self._layer
         rng = np.random.default_rng(tokens)
         first = moe_reference.random_routing(rng, tokens, layer.num_experts, layer.top_k)
-        read = len(np.unique(first)) * self.expert_bytes
-        fitting = pool.bits.numel() * 4 // (self._weight_bytes * layer.num_experts)
+        read = len(np.unique(first)) * self._case.expert_bytes(layer)
+        all_bytes = self._case.weight_bytes(layer) * layer.num_experts
+        fitting = self._pool.bits.numel() * 4 // all_bytes
         count = max(1, min(_MOST_SETS, fitting, max(2, math.ceil(_COLD_BYTES / read))))
         self._routings = [first]
         for _ in range(count - 1):
@@ -124,24 +196,25 @@ class Workload:
             )
         self.experts_read = float(np.mean([len(np.unique(r)) for r in self._routings]))
 
-    def _make_base(self, pool: Pool, rows: int) -> None:
-        layer, type_id = self._layer, self._library.type_id
-        self._pool = pool
+    def _make_base(self, rows: int) -> None:
+        layer, case, type_id = self._layer, self._case, self._library.type_id
         self._base = {
             "m": rows,
             "n": layer.n,
             "k": layer.k,
             "num_experts": layer.num_experts,
             "top_k": 1 if layer.down else layer.top_k,
-            "group_size": _GROUP,
-            "num_groups": layer.k // _GROUP,
-            "a_type": type_id(self._a_type),
-            "b_type": type_id(B_TYPES[self._scheme]),
-            "c_type": type_id(self._a_type),
-            "s_type": type_id(self._a_type),
+            "group_size": case.group_size,
+            "num_groups": 1 if case.group_size == -1 else layer.k // case.group_size,
+            "a_type": type_id(case.a_type),
+            "b_type": type_id(case.b_type),
+            "c_type": type_id(case.c_type),
+            "s_type": type_id(case.s_type),
             "a": self._a.data_ptr(),
+            "a_scales": self._a_scales.data_ptr(),
             "a_stride": layer.k,
-            "c": self._c.data_ptr(),
+            "global_scales": self._global_scales.data_ptr(),
+            "c": self.c.data_ptr(),
             "topk_weights": self._topk_weights.data_ptr() if layer.down else None,
         }
         sizes = []
@@ -155,7 +228,8 @@ class Workload:
 
     def chosen_block_size(self) -> int:
         base = self._base
-        return self._library.block_size(base["m"], base["num_experts"], base["top_k"])
+        chosen = self._library.block_size(base["m"], base["num_experts"], base["top_k"])
+        return max(chosen, 16) if self._case.a_type in ("kS8", "kFE4M3fn") else chosen
 
     def sets(self, block_size: int) -> list[Any]:
         """Returns the argument structs for a block size; what they point to stays with self."""
@@ -173,14 +247,15 @@ class Workload:
             tensor = torch.from_numpy(getattr(alignment, name)).to(self._device)
             self._alignments.append(tensor)
             pointers[name] = tensor.data_ptr()
-        elements = layer.num_experts * layer.k * layer.n
         bits = self._pool.bits.data_ptr()
-        scales = self._pool.scales[self._a_type].data_ptr()
-        pointers["b"] = bits + index * (elements // 2)
-        pointers["scales"] = scales + index * (elements // _GROUP * 2)
-        if self._scheme == "awq_int4":
+        scales = layer.num_experts * self._case.scales_per_expert(layer)
+        weight_bytes = layer.num_experts * self._case.weight_bytes(layer)
+        pointers["b"] = bits + index * weight_bytes
+        first_scale = self._pool.scales(self._case).data_ptr()
+        pointers["scales"] = first_scale + index * scales * self._case.scale_bytes
+        if self._case.b_type == "kU4":
             # From the far end of the pool, so that they are not some set's weights in cache.
-            far = self._pool.bits.numel() * 4 - (index + 1) * (elements // _GROUP // 2)
+            far = self._pool.bits.numel() * 4 - (index + 1) * (scales // 2)
             pointers["zero_points"] = bits + far // 16 * 16
         return self._library.Args(
             **self._base,
@@ -262,28 +337,30 @@ def bench_point(
     library: MoeGemmLibrary,
     pool: Pool,
     layer: Layer,
-    quantisation: tuple[str, str, str],
+    case: Quantisation,
     tokens: int,
     with_sweep: bool,
 ) -> dict[str, Any]:
-    """Times one layer, scheme and number of tokens."""
-    workload = Workload(library, pool, layer, quantisation, tokens)
+    """Times one layer, case and number of tokens."""
+    workload = Workload(library, pool, layer, case, tokens)
     block_size = workload.chosen_block_size()
     sets = workload.sets(block_size)
     status, config = library.choose_config(sets[0])
     if not status.ok:
         raise MoeGemmError(f"choose_config: {status.name}: {status.message}")
     microseconds = measure(library, sets, None, 0.02)
+    if not bool(torch.isfinite(workload.c).all()) or not bool(workload.c.any()):
+        raise MoeGemmError("the output is not finite, or all zero")
     point = {
         "layer": layer.name,
-        "case": quantisation[2],
+        "case": case.name,
         "m": tokens,
         "us": microseconds,
         "stream_us": measure(library, sets, None, 0.01, graph=False),
         "host_us": library.host_time(sets, None, 100, 5) if tokens <= 64 else None,
         "sets": len(sets),
         "experts_read": workload.experts_read,
-        "weight_gb_s": workload.experts_read * workload.expert_bytes / microseconds / 1e3,
+        "weight_gb_s": workload.experts_read * case.expert_bytes(layer) / microseconds / 1e3,
         "tflop_s": 2.0 * workload.ids * layer.k * layer.n / microseconds / 1e6,
         "block_size": block_size,
         **library.config_dict(config),
@@ -352,13 +429,56 @@ def _best_text(point: dict[str, Any]) -> str:
     return f"{best['us']:.1f} (x{gain:.2f}) block {best['block_size']} {_config_text(best)}"
 
 
-def print_summary(points: list[dict[str, Any]], machine: dict[str, Any]) -> None:
-    print_points(points)
-    for name in dict.fromkeys((p["layer"], p["case"]) for p in points):
-        ratios = [p["faster"] for p in points if (p["layer"], p["case"]) == name and p["peer_us"]]
-        if ratios:
-            mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-            print(f"{name[0]} {name[1]}: {mean:.2f} times as fast as the peer (geometric mean)")
+def print_compact(points: list[dict[str, Any]]) -> None:
+    """Prints a line for each layer and case: microseconds, and how many times the peer's speed."""
+    tokens = sorted({point["m"] for point in points})
+    print(f"{'us (peer / ours)':33}" + "".join(f"{'M ' + str(m):>14}" for m in tokens))
+    rows: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    for point in points:
+        rows.setdefault((point["layer"], point["case"]), {})[point["m"]] = point
+    for (layer, case), row in rows.items():
+        cells = [_cell(row[m]) if m in row else "" for m in tokens]
+        print(f"{layer:15} {case:17}" + "".join(f"{cell:>14}" for cell in cells))
+
+
+def _cell(point: dict[str, Any]) -> str:
+    return f"{point['us']:.1f}" + (f" ({point['faster']:.2f})" if point["faster"] else "")
+
+
+def geometric_mean(ratios: list[float]) -> float:
+    return math.exp(sum(map(math.log, ratios)) / len(ratios))
+
+
+def print_means(points: list[dict[str, Any]]) -> None:
+    """Prints how many times as fast as the peer each case is, and all of them, as means."""
+    compared = [point for point in points if point["faster"]]
+    for name in [*dict.fromkeys(point["case"] for point in compared), "all"]:
+        members = [point for point in compared if name in (point["case"], "all")]
+        if members:
+            mean = geometric_mean([point["faster"] for point in members])
+            worst = min(members, key=lambda point: point["faster"])
+            print(
+                f"{name:17} {mean:.3f} times as fast as the peer (geometric mean of "
+                f"{len(members)}); least {worst['faster']:.2f}: {worst['layer']} {worst['case']} "
+                f"M {worst['m']}"
+            )
+
+
+def print_bandwidth(points: list[dict[str, Any]], copy_gb_s: float) -> None:
+    """Prints, for few tokens, the share of a copy's bandwidth that weights are read with."""
+    for name in dict.fromkeys(point["case"] for point in points):
+        few = [point for point in points if point["case"] == name and point["m"] <= 16]
+        shares = [f"{100 * point['weight_gb_s'] / copy_gb_s:.0f}" for point in few]
+        if shares:
+            print(f"{name:17} M <= 16, weight bytes in % of a copy's: {' '.join(shares)}")
+
+
+def print_summary(points: list[dict[str, Any]], machine: dict[str, Any], details: bool) -> None:
+    if details:
+        print_points(points)
+    print_compact(points)
+    print_means(points)
+    print_bandwidth(points, machine["copy_gb_s"])
     print(
         f"{machine['device']}: copy {machine['copy_gb_s']:.0f} GB/s both ways, bf16 8192^3 "
         f"{machine['matmul_tflop_s']:.0f} TFLOP/s; config is thread_k,thread_n,threads/blocks per "
@@ -371,21 +491,25 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--library", required=True, help="libmoe_gemm_test.so")
     parser.add_argument("--out", required=True, help="file for all figures, JSON")
     parser.add_argument("--sweep", action="store_true", help="time every configuration as well")
+    parser.add_argument("--details", action="store_true", help="print every point and its config")
     parser.add_argument("--only", default="", help="layers whose name holds this text")
-    parser.add_argument("--case", default="", help="cases whose name holds this text")
+    parser.add_argument(
+        "--case", default="", help="cases whose name holds this text, optional ones too"
+    )
     parser.add_argument("--tokens", type=int, nargs="*", default=list(_TOKENS))
     parser.add_argument("--budget-seconds", type=float, default=400, help="stop after")
     return parser.parse_args(argv)
 
 
-def selected(options: argparse.Namespace) -> Iterator[tuple[Layer, tuple[str, str, str], int]]:
-    """Yields the points asked for; the second scheme has figures of the first four layers only."""
-    for quantisation in QUANTISATIONS:
-        layers = LAYERS if quantisation is QUANTISATIONS[0] else LAYERS[:4]
-        for layer in layers:
-            if options.only in layer.name and options.case in quantisation[2]:
+def selected(options: argparse.Namespace) -> Iterator[tuple[Layer, Quantisation, int]]:
+    """Yields the points asked for, case by case."""
+    for case in QUANTISATIONS:
+        if options.case not in case.name or (case.optional and not options.case):
+            continue
+        for layer in LAYERS[: case.layers]:
+            if options.only in layer.name:
                 for tokens in options.tokens:
-                    yield layer, quantisation, tokens
+                    yield layer, case, tokens
 
 
 def main(argv: list[str]) -> int:
@@ -402,13 +526,13 @@ def main(argv: list[str]) -> int:
     pool = Pool("cuda", _POOL_BYTES)
     points: list[dict[str, Any]] = []
     failures = []
-    for layer, quantisation, tokens in selected(options):
-        label = f"{layer.name} {quantisation[2]} M {tokens}"
+    for layer, case, tokens in selected(options):
+        label = f"{layer.name} {case.name} M {tokens}"
         if time.monotonic() - started > options.budget_seconds:
             failures.append(f"{label}: not timed, the budget is spent")
             continue
         try:
-            point = bench_point(library, pool, layer, quantisation, tokens, options.sweep)
+            point = bench_point(library, pool, layer, case, tokens, options.sweep)
         except (MoeGemmError, RuntimeError) as error:
             failures.append(f"{label}: {str(error)[:300]}")
             continue
@@ -421,7 +545,7 @@ def main(argv: list[str]) -> int:
         )
     for failure in failures:
         print(f"FAIL {failure}")
-    print_summary(points, machine)
+    print_summary(points, machine, options.details)
     print(f"{len(points)} points, {len(failures)} failed, {time.monotonic() - started:.0f} s")
     return 1 if failures or not points else 0
 
