@@ -11,6 +11,7 @@ depend on the architectures asked for.
 
 load("@rules_cuda//cuda:defs.bzl", "cuda_library", SUPPORTED_NUMBERS = "cuda_archs")
 load(":archs.bzl", "parse_cuda_archs")
+load(":cuda_sources.bzl", "KERNEL_COPTS", "KERNEL_FEATURES", "requires_cuda")
 load(":families.bzl", "FAMILIES")
 load(":generate.bzl", "marlin_generated")
 load(":libraries.bzl", "marlin_kernel_headers", "marlin_kernels_library", "marlin_selector")
@@ -19,21 +20,6 @@ load(":settings.bzl", "ANY_FAMILY", "flag_specs", "given_specs")
 
 _SELECTOR_STYLES = ["switch", "chain"]
 _COMPRESS_MODES = ["default", "size", "speed", "balance", "none"]
-
-# Whatever the compilation mode, kernels are optimised and free of debug information: with it,
-# objects hold absolute paths. rules_cuda's own seed is the output path, which holds the mode.
-_FEATURES = ["-dbg", "-fastbuild", "-opt", "-nvcc_fixed_random_seed"]
-
-# -static-global-template-stub: kernels are referenced from other files. -frandom-seed and -objtemp
-# together make a repeated compile byte-identical.
-_COPTS = [
-    "-O3",
-    "-std=c++17",
-    "-DNDEBUG",
-    "-static-global-template-stub=false",
-    "-frandom-seed=marlin_moe_kernels",
-    "-objtemp",
-]
 
 def _check_choice(attribute, value, allowed):
     if value in allowed:
@@ -75,16 +61,6 @@ def _target_specs(family, given, archs, test_family_archs):
     if given == None:
         return flag_specs(family, SUPPORTED_NUMBERS)
     return given_specs(family, archs, SUPPORTED_NUMBERS)
-
-def _requires_cuda():
-    """As requires_cuda() of rules_cuda, for callers in modules that do not see rules_cuda."""
-    return select({
-        Label("@rules_cuda//cuda:is_enabled"): [],
-        "//conditions:default": [Label("@rules_cuda//cuda:rules_are_enabled")],
-    }) + select({
-        Label("@rules_cuda//cuda:is_valid_toolchain_found"): [],
-        "//conditions:default": [Label("@rules_cuda//cuda:valid_toolchain_is_configured")],
-    })
 
 def marlin_moe_kernels(
         name,
@@ -189,9 +165,9 @@ def marlin_moe_kernels(
 
     compiled = dict(
         common,
-        copts = _COPTS + ["--compress-mode={}".format(compress_mode)] + copts,
-        features = _FEATURES + features,
-        target_compatible_with = target_compatible_with + _requires_cuda(),
+        copts = KERNEL_COPTS + ["--compress-mode={}".format(compress_mode)] + copts,
+        features = KERNEL_FEATURES + features,
+        target_compatible_with = target_compatible_with + requires_cuda(),
         visibility = ["//visibility:private"],
     )
     libraries = {}
@@ -229,7 +205,7 @@ def marlin_moe_kernels(
         generated = name + ".generated",
         selector = name + ".selector",
         tags = tags,
-        target_compatible_with = target_compatible_with + _requires_cuda(),
+        target_compatible_with = target_compatible_with + requires_cuda(),
         visibility = visibility,
         deps = deps,
         **kwargs

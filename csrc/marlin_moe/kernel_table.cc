@@ -60,16 +60,6 @@ Status device_info(DeviceInfo* info) {
   return {};
 }
 
-// The pipeline depth of the kernel family that serves a device (FAMILIES in private/families.bzl).
-static int pipeline_stages(const DeviceInfo& device) {
-#ifdef MARLIN_MOE_TEST_SM75_PATH
-  constexpr bool kTestSm75 = true;
-#else
-  constexpr bool kTestSm75 = false;
-#endif
-  return kTestSm75 || device.capability < 80 ? 2 : 4;
-}
-
 static std::string type_name(const ScalarType& type) {
   const std::pair<ScalarType, const char*> names[] = {
       {MARLIN_TYPE_NAMESPACE::kFloat16, "kFloat16"},
@@ -112,6 +102,23 @@ static TileShape tile_shape(const MoeGemmArgs& args, const MoeGemmConfig& config
                    args.b_type == MARLIN_TYPE_NAMESPACE::kU4};
 }
 
+// The kernel that was built for a key, or none. Of two families that hold it, the one made for the
+// device is the one with the deeper pipeline.
+static Kernel select(const MoeGemmArgs& args, const MoeGemmConfig& config,
+                     const DeviceInfo& device) {
+  Kernel kernel;
+  for (const int stages : {4, 2}) {
+    if (stages == 4 && device.capability < 80) continue;
+    kernel.shape = tile_shape(args, config, stages);
+    kernel.function = MARLIN_NAMESPACE_NAME::select_kernel(
+        args.a_type, args.b_type, args.c_type, args.s_type, config.threads, kernel.shape.m_blocks(),
+        config.thread_n / 16, config.thread_k / 16, args.block_size == 8, stages,
+        kernel.shape.group_blocks, /*is_zp_float=*/false);
+    if (kernel.function != nullptr) break;
+  }
+  return kernel;
+}
+
 // Asks the driver how many blocks of a kernel a multiprocessor holds, and lets the kernel have the
 // shared memory it needs.
 static Status query_kernel(const DeviceInfo& device, Kernel* kernel) {
@@ -144,12 +151,7 @@ Status find_kernel(const MoeGemmArgs& args, const MoeGemmConfig& config, const D
   static std::mutex mutex;
   static std::map<std::pair<int, MARLIN_NAMESPACE_NAME::MarlinFuncPtr>, int> known_blocks_per_sm;
 
-  const int stages = pipeline_stages(device);
-  kernel->shape = tile_shape(args, config, stages);
-  kernel->function = MARLIN_NAMESPACE_NAME::select_kernel(
-      args.a_type, args.b_type, args.c_type, args.s_type, config.threads, kernel->shape.m_blocks(),
-      config.thread_n / 16, config.thread_k / 16, args.block_size == 8, stages,
-      kernel->shape.group_blocks, /*is_zp_float=*/false);
+  *kernel = select(args, config, device);
   if (kernel->function == nullptr) {
     return {StatusCode::kNoKernel,
             "no kernel was built for " + describe_key(args, config, device) +

@@ -1,0 +1,45 @@
+"""How CUDA sources of this module are compiled, generated and hand-written ones alike."""
+
+load("@rules_cuda//cuda:defs.bzl", "cuda_library", SUPPORTED_NUMBERS = "cuda_archs")
+load(":settings.bzl", "ANY_FAMILY", "flag_specs")
+
+# Whatever the compilation mode, kernels are optimised and free of debug information: with it,
+# objects hold absolute paths. rules_cuda's own seed is the output path, which holds the mode.
+KERNEL_FEATURES = ["-dbg", "-fastbuild", "-opt", "-nvcc_fixed_random_seed"]
+
+# -static-global-template-stub: kernels are referenced from other files. -frandom-seed and -objtemp
+# together make a repeated compile byte-identical.
+KERNEL_COPTS = [
+    "-O3",
+    "-std=c++17",
+    "-DNDEBUG",
+    "-static-global-template-stub=false",
+    "-frandom-seed=marlin_moe_kernels",
+    "-objtemp",
+]
+
+def requires_cuda():
+    """As requires_cuda() of rules_cuda, for callers in modules that do not see rules_cuda."""
+    return select({
+        Label("@rules_cuda//cuda:is_enabled"): [],
+        "//conditions:default": [Label("@platforms//:incompatible")],
+    })
+
+def cuda_source_library(name, copts = [], **kwargs):
+    """Declares a library of hand-written CUDA sources.
+
+    They are compiled like the kernels, for all architectures of the flag `--cuda_archs`.
+
+    Args:
+      name: name of the target.
+      copts: more options for nvcc.
+      **kwargs: whatever else cuda_library() takes.
+    """
+    cuda_library(
+        name = name,
+        archs = flag_specs(ANY_FAMILY, SUPPORTED_NUMBERS),
+        copts = KERNEL_COPTS + ["--compress-mode=size"] + copts,
+        features = KERNEL_FEATURES,
+        target_compatible_with = requires_cuda(),
+        **kwargs
+    )
