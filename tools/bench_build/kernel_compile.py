@@ -1,11 +1,12 @@
 """Measures the compile of each kernel alone: CPU seconds, object bytes and cubin bytes.
 
-    kernel_compile.py [--schemes gptq_int4] [--arch sm_80] [--every N] [--bazel COMMAND]
+    kernel_compile.py [--schemes gptq_int4] [--arch sm_80] [--every N] [--runs 2]
+                      [--bazel COMMAND]
 
 Each instantiation goes into a file of its own, compiled with the options that Bazel uses for
-//csrc/marlin_moe:kernels. What the headers alone cost, as the median of several compiles, is taken
-off the seconds and the bytes. Bazel compresses device code in objects; the cubin is what a device
-loads.
+//csrc/marlin_moe:kernels. What the headers alone cost is taken off the seconds and the bytes. Of
+several compiles the least seconds count, which are disturbed least by whatever else the machine
+does. Bazel compresses device code in objects; the cubin is what a device loads.
 """
 
 from __future__ import annotations
@@ -44,6 +45,14 @@ def instantiations(directory: Path) -> Iterator[tuple[str, str, str]]:
             yield file.stem, bare, kernel
 
 
+def least(compiler: Compile, work: Path, name: str, text: str, runs: int) -> Cost:
+    """Compiles a text as a file of its own several times; returns the cheapest."""
+    return min(
+        (compile_one(compiler, work, name, text) for _ in range(runs)),
+        key=lambda cost: cost.seconds,
+    )
+
+
 def compile_one(compiler: Compile, work: Path, name: str, text: str) -> Cost:
     """Compiles a text as a file of its own."""
     with tempfile.TemporaryDirectory(dir=work) as kept:
@@ -57,14 +66,14 @@ def compile_one(compiler: Compile, work: Path, name: str, text: str) -> Cost:
         return Cost(name, seconds, output.stat().st_size, cubins[0].stat().st_size)
 
 
-def measure(compiler: Compile, generated: Path, every: int, work: Path) -> tuple[Cost, list[Cost]]:
+def measure(
+    compiler: Compile, generated: Path, every: int, runs: int, work: Path
+) -> tuple[Cost, list[Cost]]:
     """Returns the cost of the headers alone, and that of every N-th kernel beyond it."""
     kernels = list(instantiations(generated))
     if not kernels:
         raise SystemExit(f"no instantiation in {generated}")
-    runs = [compile_one(compiler, work, "headers", kernels[0][1]) for _ in range(_HEADER_RUNS)]
-    seconds = statistics.median(run.seconds for run in runs)
-    headers = Cost("headers", seconds, runs[0].object_bytes, runs[0].cubin_bytes)
+    headers = least(compiler, work, "headers", kernels[0][1], max(runs, _HEADER_RUNS))
     costs = []
     for file, bare, kernel in kernels[::every]:
         # Behind the headers and before the end of the namespace, as in the generated file.
@@ -72,7 +81,7 @@ def measure(compiler: Compile, generated: Path, every: int, work: Path) -> tuple
         name = (
             f"{file} {kernel.partition('.id(), ')[2].rpartition('.id(), ')[2].rpartition('>')[0]}"
         )
-        whole = compile_one(compiler, work, name, head + kernel + brace + tail)
+        whole = least(compiler, work, name, head + kernel + brace + tail, runs)
         costs.append(
             Cost(
                 name,
@@ -109,6 +118,7 @@ def main() -> int:
     parser.add_argument("--arch", default="sm_80", help="the one architecture")
     parser.add_argument("--family", default="sm80", help="its kernel family")
     parser.add_argument("--every", type=int, default=1, help="only every N-th kernel")
+    parser.add_argument("--runs", type=int, default=2, help="compiles of each; the least counts")
     parser.add_argument("--bazel", default="./bazelw", help="the Bazel command")
     options = parser.parse_args()
     target = f"//csrc/marlin_moe:kernels.{options.family}"
@@ -119,7 +129,8 @@ def main() -> int:
         generator = [sys.executable, str(REPOSITORY / "tools/marlin_gen/gen.py"), options.arch]
         generator += ["--schemes", options.schemes, "--out-dir", str(work / "generated")]
         subprocess.run(generator, check=True)
-        report(*measure(compiler, work / "generated", options.every, work))
+        costs = measure(compiler, work / "generated", options.every, options.runs, work)
+        report(*costs)
     return 0
 
 
