@@ -238,7 +238,8 @@ class Fuzzer:
     def _shared_weights(self, number: int) -> Weights:
         if self._weights is None or self._weights[0] != number:
             rng = self._rng("weights", number)
-            combination = rng.choice(self._combinations)
+            scheme = rng.choice(list(dict.fromkeys(c.scheme for c in self._combinations)))
+            combination = rng.choice([c for c in self._combinations if c.scheme == scheme])
             shapes = [(n, k) for n in _N for k in _K if _fits(combination, k)]
             key = combination.random_key(rng, *rng.choice(shapes))
             made = Weights(key, _EXPERTS, self._device, self._device, rng.getrandbits(30))

@@ -50,7 +50,7 @@ class Guarded:
 
     def fill(self, pattern: int, dtype: torch.dtype) -> None:
         """Sets the buffer to a repeated number."""
-        if self._all.device.type == self._home:
+        if self._all.device.type == torch.device(self._home).type:
             self.bytes.view(dtype).fill_(pattern)
             return
         words = self._size // dtype.itemsize
