@@ -27,7 +27,7 @@ struct ZeroOffset {
 };
 
 // Four-bit integers as numbers of type A. Specialisations have
-//   offset<zero>()             the offsets of a constant zero point
+//   kOffset8                   the offsets of the constant zero point 8
 //   offsets(word, j, lo, hi)   the offsets of columns 16 j + c and 16 j + c + 8, from a packed word
 //   of
 //                              zero points (nibbles interleaved like the weights')
@@ -46,11 +46,7 @@ struct NibbleDecoder<MARLIN_TYPE_NAMESPACE::kFloat16.id()> {
   static constexpr std::uint32_t kSixteenth = 0x2c002c00;
 
   // Low nibbles owe 1024 + zero; high nibbles, 16 times too large, owe 64 + zero once scaled.
-  template <int kZero>
-  static __device__ __forceinline__ ZeroOffset offset() {
-    static_assert(kZero == 0 || kZero == 8, "zero points of 4-bit types");
-    return kZero == 8 ? ZeroOffset{0xe408e408u, 0xd480d480u} : ZeroOffset{kMinus1024, 0xd400d400u};
-  }
+  static constexpr ZeroOffset kOffset8{0xe408e408u, 0xd480d480u};
 
   static __device__ __forceinline__ void offsets(std::uint32_t word, int j, ZeroOffset& lo,
                                                  ZeroOffset& hi) {
@@ -78,11 +74,7 @@ struct NibbleDecoder<MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
   static constexpr std::uint32_t kMinus128 = 0xc300c300;
 
   // bf16 has no room for a nibble four bits up: every nibble is shifted down first.
-  template <int kZero>
-  static __device__ __forceinline__ ZeroOffset offset() {
-    static_assert(kZero == 0 || kZero == 8, "zero points of 4-bit types");
-    return kZero == 8 ? ZeroOffset{0xc308c308u, 0xc308c308u} : ZeroOffset{kMinus128, kMinus128};
-  }
+  static constexpr ZeroOffset kOffset8{0xc308c308u, 0xc308c308u};
 
   static __device__ __forceinline__ void offsets(std::uint32_t word, int j, ZeroOffset& lo,
                                                  ZeroOffset& hi) {
@@ -100,9 +92,8 @@ struct NibbleDecoder<MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
   }
 };
 
-// Weights of type B as numbers of type A. Specialisations have
-//   kHasZeroPoints   zero points come from memory
-//   decode(q, out)   where they do not: a tile's words to out as NibbleDecoder::unpack() orders it
+// Weights of a type B without zero points in memory as numbers of type A. Specialisations have
+//   decode(q, out)   a tile's words to out as NibbleDecoder::unpack() orders it
 // Floating-point weights come out too small by the difference of the biases: fp8 by 2^8 (f16) or
 // 2^120 (bf16), fp4 by 2^14 or 2^126.
 template <MARLIN_TYPE_NAMESPACE::ScalarTypeId kBId, MARLIN_TYPE_NAMESPACE::ScalarTypeId kAId>
@@ -110,30 +101,15 @@ struct WeightDecoder;
 
 template <MARLIN_TYPE_NAMESPACE::ScalarTypeId kAId>
 struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kU4B8.id(), kAId> {
-  static constexpr bool kHasZeroPoints = false;
   static __device__ __forceinline__ void decode(const std::uint32_t* q, std::uint32_t (&out)[4]) {
-    const ZeroOffset zero = NibbleDecoder<kAId>::template offset<8>();
+    const ZeroOffset zero = NibbleDecoder<kAId>::kOffset8;
     NibbleDecoder<kAId>::unpack(*q, zero, zero, out);
-  }
-};
-
-template <MARLIN_TYPE_NAMESPACE::ScalarTypeId kAId>
-struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kU4.id(), kAId> {
-  static constexpr bool kHasZeroPoints = true;
-  // The j-th tile of a warp's 64 columns, with the packed zero points of the lane's eight columns.
-  static __device__ __forceinline__ void decode(const std::uint32_t* q, std::uint32_t zero_points,
-                                                int j, std::uint32_t (&out)[4]) {
-    ZeroOffset left;
-    ZeroOffset right;
-    NibbleDecoder<kAId>::offsets(zero_points, j, left, right);
-    NibbleDecoder<kAId>::unpack(*q, left, right, out);
   }
 };
 
 template <>
 struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kU8B128.id(), MARLIN_TYPE_NAMESPACE::kFloat16.id()> {
   using Element = ElementType<MARLIN_TYPE_NAMESPACE::kFloat16.id()>;
-  static constexpr bool kHasZeroPoints = false;
   static __device__ __forceinline__ void decode(const std::uint32_t* q, std::uint32_t (&out)[4]) {
     constexpr std::uint32_t kHighByte = 0x64646464;   // of 1024
     constexpr std::uint32_t kMinus1152 = 0xe480e480;  // -(1024 + 128)
@@ -147,7 +123,6 @@ struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kU8B128.id(), MARLIN_TYPE_NAMESPACE:
 
 template <>
 struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kU8B128.id(), MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
-  static constexpr bool kHasZeroPoints = false;
   // bf16 has 8 bits of precision, one too few for 128 + 255: the sum is taken in float, whose upper
   // half is the exact result.
   static __device__ __forceinline__ void decode(const std::uint32_t* q, std::uint32_t (&out)[4]) {
@@ -170,7 +145,6 @@ struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kU8B128.id(), MARLIN_TYPE_NAMESPACE:
 
 template <>
 struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE::kFloat16.id()> {
-  static constexpr bool kHasZeroPoints = false;
   static __device__ __forceinline__ void decode(const std::uint32_t* q, std::uint32_t (&out)[4]) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -182,7 +156,6 @@ struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE
 
 template <>
 struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
-  static constexpr bool kHasZeroPoints = false;
   static __device__ __forceinline__ void decode(const std::uint32_t* q, std::uint32_t (&out)[4]) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -194,7 +167,6 @@ struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE
 
 template <MARLIN_TYPE_NAMESPACE::ScalarTypeId kAId>
 struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kFE2M1f.id(), kAId> {
-  static constexpr bool kHasZeroPoints = false;
   static constexpr bool kHalf = kAId == MARLIN_TYPE_NAMESPACE::kFloat16.id();
   static __device__ __forceinline__ void decode(const std::uint32_t* q, std::uint32_t (&out)[4]) {
 #pragma unroll

@@ -1,7 +1,10 @@
-// From a warp's sums to rows of C: over the k warps of a block, over the blocks that share a tile,
-// then scales, bias, top-k weight and rounding.
+// From a warp's sums to rows of C: over the k warps of a block, over the blocks
+// that share a tile, then scales, bias, top-k weight and rounding.
 //
-// Both sums are taken in a fixed order, so a launch gives the same bits every time.
+// Both sums are taken in a fixed order, so a launch gives the same bits every
+// time, unless the caller asks for atomic additions: then a tile's contributors
+// add to one sum in whatever order they come, and its owner reads one sum
+// instead of one for each of them.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +17,10 @@ namespace marlin_moe {
 // A block's share of a tile: which stripes hold the rest of it.
 struct TileShare {
   bool owns;              // holds the tile's first stage, writes C
-  int first_contributor;  // stripes whose partial sums the owner adds, in this order;
+  int first_contributor;  // stripes whose partial sums the owner adds, in this
+                          // order;
   int num_contributors;   // none: the block has the whole tile
+  int owner;              // stripe that owns the tile
 };
 
 template <class Traits, class Multiplier>
@@ -27,11 +32,12 @@ class Epilogue {
                                       int stripe)
       : params_(params), sums_(reinterpret_cast<float*>(shared)), ids_(ids), stripe_(stripe) {}
 
-  // Finishes the tile of `multiplier`. All threads of the block call it, after the last copy into
-  // shared memory has arrived and been read.
+  // Finishes the tile of `multiplier`. All threads of the block call it, after
+  // the last copy into shared memory has arrived and been read.
   __device__ __forceinline__ void run(const Multiplier& multiplier, const TileShare& share,
                                       int expert, int n_tile) {
-    // Not unrolled over m blocks: each of them picks its registers by a uniform branch instead.
+    // Not unrolled over m blocks: each of them picks its registers by a uniform
+    // branch instead.
 #pragma unroll 1
     for (int m = 0; m < Traits::kMBlocks; ++m) {
       store_sums(multiplier, m);
@@ -47,7 +53,7 @@ class Epilogue {
     if (share.owns) {
       release_contributors(share);
     } else {
-      contribute();
+      contribute(share);
     }
   }
 
@@ -84,7 +90,8 @@ class Epilogue {
     }
   }
 
-  // Finishes eight columns of a row: writes them to C, or to the stripe's partial sums.
+  // Finishes eight columns of a row: writes them to C, or to the stripe's
+  // partial sums.
   __device__ __forceinline__ void finish_unit(const TileShare& share, int expert, int n_tile,
                                               int m_block, int unit) {
     const int row = unit / kUnitsPerRow;
@@ -101,19 +108,38 @@ class Epilogue {
     }
     const int tile_offset = tile_row * Traits::kThreadN + tile_column;
     if (!share.owns) {
-      float4* to = reinterpret_cast<float4*>(partial(stripe_) + tile_offset);
-      to[0] = make_float4(v[0], v[1], v[2], v[3]);
-      to[1] = make_float4(v[4], v[5], v[6], v[7]);
+      pass_on(v, share, tile_offset);
       return;
     }
-    // Unrolled so that several loads are under way before the first sum, in the same order.
+    if (params_.atomic_reduce) {
+      if (share.num_contributors > 0) take_global(v, partial(stripe_) + tile_offset);
+    } else {
+      // Unrolled so that several loads are under way before the first sum, in
+      // the same order.
 #pragma unroll 4
-    for (int i = 0; i < share.num_contributors; ++i) {
-      add_global(v, partial(share.first_contributor + i) + tile_offset);
+      for (int i = 0; i < share.num_contributors; ++i) {
+        add_global(v, partial(share.first_contributor + i) + tile_offset);
+      }
     }
     write_output(v, expert, id, column);
   }
 
+  // Hands eight columns of partial sums to the tile's owner.
+  __device__ __forceinline__ void pass_on(const float (&v)[kUnit], const TileShare& share,
+                                          int tile_offset) {
+    if (params_.atomic_reduce) {
+      float* to = partial(share.owner) + tile_offset;
+#pragma unroll
+      for (int i = 0; i < kUnit; ++i) atomicAdd(to + i, v[i]);
+      return;
+    }
+    float4* to = reinterpret_cast<float4*>(partial(stripe_) + tile_offset);
+    to[0] = make_float4(v[0], v[1], v[2], v[3]);
+    to[1] = make_float4(v[4], v[5], v[6], v[7]);
+  }
+
+  // Of the stripe's own sums or, with atomic additions, of those of its last
+  // tile.
   __device__ __forceinline__ float* partial(int stripe) const {
     return params_.partials + static_cast<std::int64_t>(stripe) * kShape.tile_elements();
   }
@@ -131,6 +157,14 @@ class Epilogue {
   static __device__ __forceinline__ void add_global(float (&v)[kUnit], const float* from) {
     const float4* quads = reinterpret_cast<const float4*>(from);
     add(v, __ldcg(quads), __ldcg(quads + 1));
+  }
+
+  // Adds sums that were made by atomic additions, and leaves zeros for the next
+  // launch.
+  static __device__ __forceinline__ void take_global(float (&v)[kUnit], float* from) {
+    add_global(v, from);
+    float4* quads = reinterpret_cast<float4*>(from);
+    quads[0] = quads[1] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
   }
 
   static __device__ __forceinline__ void scale(float (&v)[kUnit], float factor) {
@@ -170,9 +204,9 @@ class Epilogue {
                              (static_cast<std::int64_t>(id) * params_.n + column) * 2) = out;
   }
 
-  // Eight neighbouring columns of a per-column vector [expert, n]. Within 32 columns position 8 i +
-  // t holds column 2 i + {0, 1, 8, 9, 16, 17, 24, 25}[t]: columns 8 j + 2 i + {0, 1} stand together
-  // at position 8 i + 2 j.
+  // Eight neighbouring columns of a per-column vector [expert, n]. Within 32
+  // columns position 8 i + t holds column 2 i + {0, 1, 8, 9, 16, 17, 24,
+  // 25}[t]: columns 8 j + 2 i + {0, 1} stand together at position 8 i + 2 j.
   __device__ __forceinline__ void load_permuted(float (&out)[kUnit], const void* vector, int expert,
                                                 int column) const {
     const std::int64_t first = static_cast<std::int64_t>(expert) * params_.n + column / 32 * 32;
@@ -187,6 +221,13 @@ class Epilogue {
 
   // To be followed by a barrier.
   __device__ __forceinline__ void await_contributors(const TileShare& share) {
+    if (params_.atomic_reduce) {
+      if (position_.thread == 0 && share.num_contributors > 0) {
+        while (lock_acquire(params_.locks + stripe_) != share.num_contributors) {
+        }
+      }
+      return;
+    }
     for (int i = position_.thread; i < share.num_contributors; i += Traits::kThreads) {
       while (lock_acquire(params_.locks + share.first_contributor + i) == 0) {
       }
@@ -195,15 +236,24 @@ class Epilogue {
 
   // The locks go back to zero, as the next launch expects them.
   __device__ __forceinline__ void release_contributors(const TileShare& share) {
+    if (params_.atomic_reduce) {
+      if (position_.thread == 0 && share.num_contributors > 0) params_.locks[stripe_] = 0;
+      return;
+    }
     for (int i = position_.thread; i < share.num_contributors; i += Traits::kThreads) {
       params_.locks[share.first_contributor + i] = 0;
     }
   }
 
-  // The barrier behind the last m block orders the other threads' partial sums before the signal,
-  // and a release is cumulative.
-  __device__ __forceinline__ void contribute() {
-    if (position_.thread == 0) lock_release(params_.locks + stripe_, 1);
+  // The barrier behind the last m block orders the other threads' partial sums
+  // before the signal, and a release is cumulative.
+  __device__ __forceinline__ void contribute(const TileShare& share) {
+    if (position_.thread != 0) return;
+    if (params_.atomic_reduce) {
+      lock_add(params_.locks + share.owner, 1);
+    } else {
+      lock_release(params_.locks + stripe_, 1);
+    }
   }
 
   const Params& params_;

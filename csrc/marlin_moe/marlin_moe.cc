@@ -74,6 +74,7 @@ static Status to_args(const marlin_moe_gemm_args* from, MoeGemmArgs* to) {
   to->group_size = from->group_size;
   to->num_groups = from->num_groups;
   to->expert_parallel = from->expert_parallel != 0;
+  to->atomic_reduce = from->atomic_reduce != 0;
   to->a_stride = from->a_stride;
   to->a = from->a;
   to->a_scales = from->a_scales;

@@ -1,8 +1,9 @@
 // The definition of the kernel that generated files instantiate.
 //
-// A thread block walks its stripe of the work (schedule.h). For each tile, or part of one, it keeps
-// a pipeline of stages in shared memory full (stage_loader.cuh), multiplies them (multiplier.cuh)
-// and writes or passes on the sums (epilogue.cuh).
+// A thread block walks its stripe of the work (schedule.h). For each tile, or
+// part of one, it keeps a pipeline of stages in shared memory full
+// (stage_loader.cuh), multiplies them (multiplier.cuh) and writes or passes on
+// the sums (epilogue.cuh).
 #pragma once
 
 #include <type_traits>
@@ -19,8 +20,9 @@
 
 namespace marlin_moe {
 
-// Multiplies stages [k_begin, k_end) of the tile that loader and multiplier were pointed at. Two
-// blocks of B's rows are in registers at a time: one is multiplied while the next is loaded.
+// Multiplies stages [k_begin, k_end) of the tile that loader and multiplier
+// were pointed at. Two blocks of B's rows are in registers at a time: one is
+// multiplied while the next is loaded.
 template <class Traits, class Multiplier>
 __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, Multiplier& multiplier,
                                                 int k_begin, int k_end) {
@@ -98,15 +100,16 @@ __device__ __forceinline__ void run_stripe(const ::MARLIN_NAMESPACE_NAME::Kernel
     multiply_stages(loader, multiplier, k_begin, k_end);
 
     const int last_stripe = plan.stripe_of((tile + 1) * k_tiles - 1);
-    const TileShare share{k_begin == 0, stripe + 1, last_stripe - stripe};
+    const TileShare share{k_begin == 0, stripe + 1, last_stripe - stripe,
+                          plan.stripe_of(tile * k_tiles)};
     epilogue.run(multiplier, share, expert, n_tile);
   }
 }
 
 // Blocks that a multiprocessor shall hold, which bounds the registers of a thread. Few rows need
-// many blocks to keep enough loads under way.
+// many blocks to keep enough loads under way; 48 rows and more need the registers.
 constexpr int min_blocks_per_multiprocessor(int threads, int thread_m_blocks) {
-  return thread_m_blocks > 1 ? 1 : 512 / threads;
+  return thread_m_blocks > 2 ? 1 : (thread_m_blocks == 2 ? 384 : 512) / threads;
 }
 
 }  // namespace marlin_moe

@@ -53,6 +53,10 @@ class Multiplier16 {
     if constexpr (Traits::kChannel && Traits::kHasZeroPoints) {
       const int* zero_points = static_cast<const int*>(params_.zero_points);
       channel_zp_ = zero_points[(static_cast<std::int64_t>(expert) * params_.n + column_) / 8];
+      if constexpr (kTermsServeTile) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) prepare_terms(Fragment{}, j);
+      }
     }
   }
 
@@ -63,7 +67,9 @@ class Multiplier16 {
     const int k_block = 2 * position_.k_warp + sub;
     load_a(fragment, stage, k_block);
     load_b(fragment, stage, sub);
-    if constexpr (Traits::kGrouped) load_scales(fragment, stage, k_block);
+    if constexpr (Traits::kGrouped) {
+      if (sub == 0 || !kTermsServeStage) load_scales(fragment, stage, k_block);
+    }
     if constexpr (Traits::kActOrder) {
       load_row_scales(fragment, k_tile * (Traits::kThreadK / 16) + k_block);
     }
@@ -74,6 +80,9 @@ class Multiplier16 {
   __device__ __forceinline__ void multiply(const Fragment& fragment) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
+      if constexpr (!kTermsServeTile && (kSub == 0 || !kTermsServeStage)) {
+        prepare_terms(fragment, j);
+      }
       std::uint32_t w[4];
       dequantize(fragment, j, w);
       if constexpr (Traits::kTransposed) {
@@ -175,23 +184,46 @@ class Multiplier16 {
     return __ldg(reinterpret_cast<const int4*>(scales_ + offset));
   }
 
+  // Both 16-row blocks that a warp multiplies in a stage are in one group, unless groups are that
+  // small. With many rows there are no registers to keep the group's terms in.
+  static constexpr bool kKeepsTerms = Traits::kMBlocks <= (Traits::kHasZeroPoints ? 1 : 2);
+  static constexpr bool kTermsServeStage = Traits::kGroupBlocks >= 2 && kKeepsTerms;
+  static constexpr bool kTermsServeTile = Traits::kChannel && kKeepsTerms;
+
+  // What turns packed weights of columns 16 j + c (left) and 16 j + c + 8 (right) into numbers.
+  struct ColumnTerms {
+    std::uint32_t s_left;
+    std::uint32_t s_right;
+    ZeroOffset zero_left;
+    ZeroOffset zero_right;
+  };
+
+  __device__ __forceinline__ void prepare_terms(const Fragment& fragment, int j) {
+    if constexpr (Traits::kHasZeroPoints) {
+      NibbleDecoder<Traits::kA>::offsets(Traits::kChannel ? channel_zp_ : fragment.zp, j,
+                                         terms_[j].zero_left, terms_[j].zero_right);
+    }
+    if constexpr (Traits::kGrouped) {
+      terms_[j].s_left = broadcast_low(fragment.s[0][j]);
+      terms_[j].s_right = broadcast_high(fragment.s[0][j]);
+    }
+  }
+
   // Weights of columns 16 j + c and 16 j + c + 8, as NibbleDecoder::unpack() orders them, with
   // their scales unless those are applied to the finished sums.
   __device__ __forceinline__ void dequantize(const Fragment& fragment, int j,
                                              std::uint32_t (&w)[4]) {
     const std::uint32_t* words = fragment.b + j * Traits::kBChunks;
     if constexpr (Traits::kHasZeroPoints) {
-      Weight::decode(words, Traits::kChannel ? channel_zp_ : fragment.zp, j, w);
+      NibbleDecoder<Traits::kA>::unpack(*words, terms_[j].zero_left, terms_[j].zero_right, w);
     } else {
       Weight::decode(words, w);
     }
     if constexpr (Traits::kGrouped) {
-      const std::uint32_t s_left = broadcast_low(fragment.s[0][j]);
-      const std::uint32_t s_right = broadcast_high(fragment.s[0][j]);
-      w[0] = Element::mul(w[0], s_left);
-      w[1] = Element::mul(w[1], s_left);
-      w[2] = Element::mul(w[2], s_right);
-      w[3] = Element::mul(w[3], s_right);
+      w[0] = Element::mul(w[0], terms_[j].s_left);
+      w[1] = Element::mul(w[1], terms_[j].s_left);
+      w[2] = Element::mul(w[2], terms_[j].s_right);
+      w[3] = Element::mul(w[3], terms_[j].s_right);
     }
     if constexpr (Traits::kActOrder) {
       w[0] = Element::mul(w[0], __byte_perm(fragment.s[0][j], fragment.s[1][j], 0x5410));
@@ -208,6 +240,7 @@ class Multiplier16 {
   const int* g_idx_;
   const char* scales_;
   std::uint32_t channel_zp_;
+  ColumnTerms terms_[4];
 };
 
 }  // namespace marlin_moe
