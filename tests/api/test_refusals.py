@@ -68,7 +68,7 @@ def valid_args(**changes: int | None) -> Args:
         "num_groups": 4,
         "a_stride": 512,
         "workspace_bytes": 1 << 40,
-        **{name: POINTER for name in POINTER_FIELDS},
+        **dict.fromkeys(POINTER_FIELDS, POINTER),
     }
     return Args(**{**fields, **changes})
 
@@ -150,5 +150,5 @@ def test_unknown_tiles_are_refused(library: ctypes.CDLL) -> None:
 
 
 def test_no_rows_are_nothing_to_do(library: ctypes.CDLL) -> None:
-    args = valid_args(m=0, **{name: None for name in POINTER_FIELDS})
+    args = valid_args(m=0, **dict.fromkeys(POINTER_FIELDS))
     assert library.marlin_moe_gemm(ctypes.byref(args), None) == 0
