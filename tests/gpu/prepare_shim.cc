@@ -1,8 +1,8 @@
 // A C interface to the functions around the GEMM (prepare.h, moe_align.h, activations.h) for the
 // Python tests, with the device memory and the timing that they need.
 //
-// Each argument struct is described by one list of fields: the test's own plain struct, the text that
-// Python builds its struct from, and the conversion all come from it.
+// Each argument struct is described by one list of fields: the test's own plain struct, the text
+// that Python builds its struct from, and the conversion all come from it.
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -24,11 +24,11 @@ using pointer = void*;
 
 // FIELD(type, name, path of the field in the library's struct)
 
-#define PREPARE_TEST_SHAPE(FIELD)               \
-  FIELD(int32, num_experts, shape.num_experts)  \
-  FIELD(int32, n, shape.n)                      \
-  FIELD(int32, k, shape.k)                      \
-  FIELD(int64, a_type, shape.a_type)            \
+#define PREPARE_TEST_SHAPE(FIELD)              \
+  FIELD(int32, num_experts, shape.num_experts) \
+  FIELD(int32, n, shape.n)                     \
+  FIELD(int32, k, shape.k)                     \
+  FIELD(int64, a_type, shape.a_type)           \
   FIELD(int64, b_type, shape.b_type)
 
 #define PREPARE_TEST_REPACK_GPTQ(FIELD) \
@@ -38,12 +38,10 @@ using pointer = void*;
   FIELD(pointer, out, out)              \
   FIELD(pointer, stream, stream)
 
-#define PREPARE_TEST_REPACK_AWQ(FIELD)  \
-  PREPARE_TEST_SHAPE(FIELD)             \
-  FIELD(int32, num_groups, num_groups)  \
-  FIELD(pointer, qweight, qweight)      \
-  FIELD(pointer, qzeros, qzeros)        \
-  FIELD(pointer, out, out)              \
+#define PREPARE_TEST_REPACK_AWQ(FIELD) \
+  PREPARE_TEST_SHAPE(FIELD)            \
+  FIELD(pointer, qweight, qweight)     \
+  FIELD(pointer, out, out)             \
   FIELD(pointer, stream, stream)
 
 #define PREPARE_TEST_REPACK_ROWS(FIELD) \
@@ -52,18 +50,18 @@ using pointer = void*;
   FIELD(pointer, out, out)              \
   FIELD(pointer, stream, stream)
 
-#define PREPARE_TEST_PERMUTE_SCALES(FIELD)    \
-  FIELD(int32, num_experts, num_experts)      \
-  FIELD(int32, num_groups, num_groups)        \
-  FIELD(int32, n, n)                          \
-  FIELD(int32, group_size, group_size)        \
-  FIELD(int32, columns_first, columns_first)  \
-  FIELD(int64, a_type, a_type)                \
-  FIELD(int64, b_type, b_type)                \
-  FIELD(int64, c_type, c_type)                \
-  FIELD(int64, s_type, s_type)                \
-  FIELD(pointer, scales, scales)              \
-  FIELD(pointer, out, out)                    \
+#define PREPARE_TEST_PERMUTE_SCALES(FIELD)   \
+  FIELD(int32, num_experts, num_experts)     \
+  FIELD(int32, num_groups, num_groups)       \
+  FIELD(int32, n, n)                         \
+  FIELD(int32, group_size, group_size)       \
+  FIELD(int32, columns_first, columns_first) \
+  FIELD(int64, a_type, a_type)               \
+  FIELD(int64, b_type, b_type)               \
+  FIELD(int64, c_type, c_type)               \
+  FIELD(int64, s_type, s_type)               \
+  FIELD(pointer, scales, scales)             \
+  FIELD(pointer, out, out)                   \
   FIELD(pointer, stream, stream)
 
 #define PREPARE_TEST_SCALE_GLOBAL_SCALES(FIELD) \
@@ -73,11 +71,11 @@ using pointer = void*;
   FIELD(pointer, out, out)                      \
   FIELD(pointer, stream, stream)
 
-#define PREPARE_TEST_PERMUTE_BIAS(FIELD)  \
-  FIELD(int32, num_experts, num_experts)  \
-  FIELD(int32, n, n)                      \
-  FIELD(pointer, bias, bias)              \
-  FIELD(pointer, out, out)                \
+#define PREPARE_TEST_PERMUTE_BIAS(FIELD) \
+  FIELD(int32, num_experts, num_experts) \
+  FIELD(int32, n, n)                     \
+  FIELD(pointer, bias, bias)             \
+  FIELD(pointer, out, out)               \
   FIELD(pointer, stream, stream)
 
 #define PREPARE_TEST_PERMUTE_ZERO_POINTS(FIELD) \
@@ -122,16 +120,16 @@ using pointer = void*;
   FIELD(pointer, out, out)               \
   FIELD(pointer, stream, stream)
 
-#define PREPARE_TEST_TOPK_SUM(FIELD)       \
-  FIELD(int32, m, m)                       \
-  FIELD(int32, n, n)                       \
-  FIELD(int32, top_k, top_k)               \
-  FIELD(int32, num_experts, num_experts)   \
-  FIELD(int64, type, type)                 \
-  FIELD(pointer, in, in)                   \
-  FIELD(pointer, out, out)                 \
-  FIELD(pointer, topk_ids, topk_ids)       \
-  FIELD(pointer, expert_map, expert_map)   \
+#define PREPARE_TEST_TOPK_SUM(FIELD)     \
+  FIELD(int32, m, m)                     \
+  FIELD(int32, n, n)                     \
+  FIELD(int32, top_k, top_k)             \
+  FIELD(int32, num_experts, num_experts) \
+  FIELD(int64, type, type)               \
+  FIELD(pointer, in, in)                 \
+  FIELD(pointer, out, out)               \
+  FIELD(pointer, topk_ids, topk_ids)     \
+  FIELD(pointer, expert_map, expert_map) \
   FIELD(pointer, stream, stream)
 
 namespace {
@@ -160,22 +158,21 @@ struct Function {
 #define PREPARE_TEST_DESCRIBE(type, name, path) #type " " #name ";"
 #define PREPARE_TEST_ASSIGN(type, name, path) assign(in.name, &out.path);
 // Defines the plain struct of a function and its entry of the table.
-#define PREPARE_TEST_FUNCTION(FIELDS, Args, function)                      \
-  struct Test##Args {                                                      \
-    FIELDS(PREPARE_TEST_DECLARE)                                           \
-  };                                                                       \
-  moe::Args convert(const Test##Args& in) {                                \
-    moe::Args out;                                                         \
-    FIELDS(PREPARE_TEST_ASSIGN)                                            \
-    return out;                                                            \
-  }                                                                        \
-  moe::Status call_##function(const void* plain, cudaStream_t stream) {    \
-    moe::Args args = convert(*static_cast<const Test##Args*>(plain));      \
-    if (stream != nullptr) args.stream = stream;                           \
-    return moe::function(args);                                            \
-  }                                                                        \
-  constexpr Function kFunction_##function = {#function,                    \
-                                             FIELDS(PREPARE_TEST_DESCRIBE), \
+#define PREPARE_TEST_FUNCTION(FIELDS, Args, function)                                  \
+  struct Test##Args {                                                                  \
+    FIELDS(PREPARE_TEST_DECLARE)                                                       \
+  };                                                                                   \
+  moe::Args convert(const Test##Args& in) {                                            \
+    moe::Args out;                                                                     \
+    FIELDS(PREPARE_TEST_ASSIGN)                                                        \
+    return out;                                                                        \
+  }                                                                                    \
+  moe::Status call_##function(const void* plain, cudaStream_t stream) {                \
+    moe::Args args = convert(*static_cast<const Test##Args*>(plain));                  \
+    if (stream != nullptr) args.stream = stream;                                       \
+    return moe::function(args);                                                        \
+  }                                                                                    \
+  constexpr Function kFunction_##function = {#function, FIELDS(PREPARE_TEST_DESCRIBE), \
                                              sizeof(Test##Args), call_##function};
 
 PREPARE_TEST_FUNCTION(PREPARE_TEST_REPACK_GPTQ, RepackGptqArgs, repack_gptq)
@@ -191,11 +188,17 @@ PREPARE_TEST_FUNCTION(PREPARE_TEST_QUANTIZE_ACTIVATIONS, QuantizeActivationsArgs
 PREPARE_TEST_FUNCTION(PREPARE_TEST_SILU_AND_MUL, SiluAndMulArgs, silu_and_mul)
 PREPARE_TEST_FUNCTION(PREPARE_TEST_TOPK_SUM, TopkSumArgs, topk_sum)
 
-constexpr Function kFunctions[] = {
-    kFunction_repack_gptq,         kFunction_repack_awq,          kFunction_repack_rows,
-    kFunction_permute_scales,      kFunction_scale_global_scales, kFunction_permute_bias,
-    kFunction_permute_zero_points, kFunction_moe_align,           kFunction_quantize_activations,
-    kFunction_silu_and_mul,        kFunction_topk_sum};
+constexpr Function kFunctions[] = {kFunction_repack_gptq,
+                                   kFunction_repack_awq,
+                                   kFunction_repack_rows,
+                                   kFunction_permute_scales,
+                                   kFunction_scale_global_scales,
+                                   kFunction_permute_bias,
+                                   kFunction_permute_zero_points,
+                                   kFunction_moe_align,
+                                   kFunction_quantize_activations,
+                                   kFunction_silu_and_mul,
+                                   kFunction_topk_sum};
 
 const Function* find(const char* name) {
   for (const Function& function : kFunctions) {
@@ -299,11 +302,16 @@ std::size_t prepare_test_size(const char* function) { return find(function)->siz
 
 const char* prepare_test_status_name(int code) {
   switch (static_cast<moe::StatusCode>(code)) {
-    case moe::StatusCode::kOk: return "ok";
-    case moe::StatusCode::kInvalidArgument: return "invalid_argument";
-    case moe::StatusCode::kInsufficientWorkspace: return "insufficient_workspace";
-    case moe::StatusCode::kNoKernel: return "no_kernel";
-    case moe::StatusCode::kCudaError: return "cuda_error";
+    case moe::StatusCode::kOk:
+      return "ok";
+    case moe::StatusCode::kInvalidArgument:
+      return "invalid_argument";
+    case moe::StatusCode::kInsufficientWorkspace:
+      return "insufficient_workspace";
+    case moe::StatusCode::kNoKernel:
+      return "no_kernel";
+    case moe::StatusCode::kCudaError:
+      return "cuda_error";
   }
   return "unknown";
 }
@@ -314,10 +322,14 @@ std::int64_t prepare_test_type_id(const char* name) {
   static constexpr struct {
     const char* name;
     moe::ScalarType type;
-  } kTypes[] = {{"kFloat16", types::kFloat16}, {"kBFloat16", types::kBFloat16},
-                {"kS8", types::kS8},           {"kU4", types::kU4},
-                {"kU4B8", types::kU4B8},       {"kU8B128", types::kU8B128},
-                {"kFE4M3fn", types::kFE4M3fn}, {"kFE2M1f", types::kFE2M1f},
+  } kTypes[] = {{"kFloat16", types::kFloat16},
+                {"kBFloat16", types::kBFloat16},
+                {"kS8", types::kS8},
+                {"kU4", types::kU4},
+                {"kU4B8", types::kU4B8},
+                {"kU8B128", types::kU8B128},
+                {"kFE4M3fn", types::kFE4M3fn},
+                {"kFE2M1f", types::kFE2M1f},
                 {"kFE8M0fnu", types::kFE8M0fnu}};
   for (const auto& entry : kTypes) {
     if (std::strcmp(entry.name, name) == 0) return entry.type.id();
@@ -353,8 +365,8 @@ std::int64_t prepare_test_align_capacity(int num_ids, int num_experts, int block
 int prepare_test_align_workspace_size(const void* args, std::int64_t* bytes, char* message,
                                       std::size_t message_bytes) {
   std::size_t size = 0;
-  const moe::Status status = moe::moe_align_workspace_size(
-      convert(*static_cast<const TestMoeAlignArgs*>(args)), &size);
+  const moe::Status status =
+      moe::moe_align_workspace_size(convert(*static_cast<const TestMoeAlignArgs*>(args)), &size);
   *bytes = static_cast<std::int64_t>(size);
   return report(status, message, message_bytes);
 }

@@ -1,0 +1,266 @@
+// Element-wise work, eight elements (16 bytes) to a thread at a time.
+#include "activations.h"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_fp8.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "prepare_checks.h"
+
+namespace marlin_moe {
+
+static constexpr int kVector = 8;
+static constexpr int kElementwiseThreads = 256;
+
+// Arithmetic of a 16-bit type.
+struct HalfNumbers {
+  static __device__ __forceinline__ float unpack(std::uint32_t bits) {
+    return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
+  }
+  static __device__ __forceinline__ std::uint32_t pack(float value) {
+    return __half_as_ushort(__float2half_rn(value));
+  }
+};
+
+struct BFloat16Numbers {
+  static __device__ __forceinline__ float unpack(std::uint32_t bits) {
+    return __uint_as_float(bits << 16);
+  }
+  static __device__ __forceinline__ std::uint32_t pack(float value) {
+    return __bfloat16_as_ushort(__float2bfloat16_rn(value));
+  }
+};
+
+template <class Numbers>
+__device__ __forceinline__ void unpack_vector(const uint4& from, float (&to)[kVector]) {
+  const std::uint32_t words[4] = {from.x, from.y, from.z, from.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    to[2 * i] = Numbers::unpack(words[i] & 0xffff);
+    to[2 * i + 1] = Numbers::unpack(words[i] >> 16);
+  }
+}
+
+template <class Numbers>
+__device__ __forceinline__ uint4 pack_vector(const float (&from)[kVector]) {
+  std::uint32_t words[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    words[i] = Numbers::pack(from[2 * i]) | Numbers::pack(from[2 * i + 1]) << 16;
+  }
+  return make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+// Eight-bit types: the largest magnitude, and how a scaled number becomes a byte.
+
+struct SignedBytes {
+  static constexpr float kLargest = 127.0f;
+  static __device__ __forceinline__ std::uint32_t byte(float value) {
+    const int rounded = max(-127, min(127, __float2int_rn(value)));
+    return static_cast<std::uint32_t>(rounded) & 0xff;
+  }
+};
+
+struct Fp8Bytes {
+  static constexpr float kLargest = 448.0f;
+  static __device__ __forceinline__ std::uint32_t byte(float value) {
+    return __nv_cvt_float_to_fp8(value, __NV_SATFINITE, __NV_E4M3);
+  }
+};
+
+// The larger of two magnitudes, of pairs of 16-bit floating-point numbers without their signs. As
+// integers they have the same order, and NaN is above all numbers: it is kept.
+__device__ __forceinline__ std::uint32_t larger_magnitudes(std::uint32_t largest,
+                                                           std::uint32_t pair) {
+  return __vmaxu2(largest, pair & 0x7fff7fffu);
+}
+
+// The largest 16-bit half over the block; every thread gets it.
+__device__ __forceinline__ std::uint32_t largest_of_block(std::uint32_t pair) {
+  __shared__ std::uint32_t warps[32];
+  std::uint32_t largest = max(pair & 0xffff, pair >> 16);
+  for (int distance = 16; distance > 0; distance /= 2) {
+    largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, distance));
+  }
+  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = largest;
+  __syncthreads();
+  for (unsigned i = 0; i < blockDim.x / 32; ++i) largest = max(largest, warps[i]);
+  return largest;
+}
+
+template <class Numbers, class Bytes>
+__global__ void quantize_rows_kernel(int vectors, std::int64_t in_stride, const std::uint16_t* in,
+                                     uint2* out, float* scales) {
+  const std::int64_t row = blockIdx.x;
+  const uint4* from = reinterpret_cast<const uint4*>(in + row * in_stride);
+  std::uint32_t pair = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < vectors; i += static_cast<int>(blockDim.x)) {
+    const uint4 bits = from[i];
+    pair = larger_magnitudes(larger_magnitudes(pair, bits.x), bits.y);
+    pair = larger_magnitudes(larger_magnitudes(pair, bits.z), bits.w);
+  }
+  const float scale = __fdiv_rn(Numbers::unpack(largest_of_block(pair)), Bytes::kLargest);
+  if (threadIdx.x == 0) scales[row] = scale;
+  const float divisor = scale == 0.0f ? 1.0f : scale;
+  for (int i = static_cast<int>(threadIdx.x); i < vectors; i += static_cast<int>(blockDim.x)) {
+    float values[kVector];
+    unpack_vector<Numbers>(from[i], values);
+    std::uint32_t words[2] = {0, 0};
+#pragma unroll
+    for (int j = 0; j < kVector; ++j) {
+      words[j / 4] |= Bytes::byte(__fdiv_rn(values[j], divisor)) << (8 * (j % 4));
+    }
+    out[row * vectors + i] = make_uint2(words[0], words[1]);
+  }
+}
+
+static void check_16_bit_type(const char* name, ScalarType type, ArgumentChecker* checker) {
+  checker->type(name, type, {MARLIN_TYPE_NAMESPACE::kFloat16, MARLIN_TYPE_NAMESPACE::kBFloat16});
+}
+
+Status quantize_activations(const QuantizeActivationsArgs& args) {
+  namespace types = MARLIN_TYPE_NAMESPACE;
+  ArgumentChecker checker;
+  checker.range("m", args.m, 0, std::numeric_limits<int>::max());
+  checker.dimension("k", args.k, 16);
+  check_16_bit_type("in_type", args.in_type, &checker);
+  checker.type("out_type", args.out_type, {types::kS8, types::kFE4M3fn});
+  if (!checker.ok() || args.m == 0) return checker.status();
+  checker.pointer("in", args.in, 16);
+  checker.stride("in_stride", args.in_stride, args.k, kVector);
+  checker.pointer("out", args.out, 16);
+  checker.pointer("scales", args.scales, 4);
+  if (!checker.ok()) return checker.status();
+
+  const bool half = args.in_type == types::kFloat16;
+  auto kernel = half ? quantize_rows_kernel<HalfNumbers, SignedBytes>
+                     : quantize_rows_kernel<BFloat16Numbers, SignedBytes>;
+  if (args.out_type == types::kFE4M3fn) {
+    kernel = half ? quantize_rows_kernel<HalfNumbers, Fp8Bytes>
+                  : quantize_rows_kernel<BFloat16Numbers, Fp8Bytes>;
+  }
+  const int vectors = args.k / kVector;
+  const int threads = std::min(512, (vectors + 31) / 32 * 32);
+  return launch("quantize_activations", kernel, dim3(static_cast<unsigned>(args.m)), threads, 0,
+                args.stream, vectors, args.in_stride, static_cast<const std::uint16_t*>(args.in),
+                static_cast<uint2*>(args.out), args.scales);
+}
+
+template <class Numbers>
+__global__ void silu_and_mul_kernel(std::int64_t count, int vectors, const uint4* in, uint4* out) {
+  const std::int64_t index = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (index >= count) return;
+  const std::int64_t gate_index = index / vectors * 2 * vectors + index % vectors;
+  float gates[kVector];
+  float factors[kVector];
+  unpack_vector<Numbers>(in[gate_index], gates);
+  unpack_vector<Numbers>(in[gate_index + vectors], factors);
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) {
+    factors[i] *= __fdiv_rn(gates[i], 1.0f + expf(-gates[i]));
+  }
+  out[index] = pack_vector<Numbers>(factors);
+}
+
+// The blocks of a launch with a thread for each of m * vectors vectors.
+static std::int64_t elementwise_blocks(int m, int vectors) {
+  const std::int64_t count = static_cast<std::int64_t>(m) * vectors;
+  return (count + kElementwiseThreads - 1) / kElementwiseThreads;
+}
+
+static void check_elementwise(int m, int n, ScalarType type, ArgumentChecker* checker) {
+  checker->range("m", m, 0, std::numeric_limits<int>::max());
+  checker->dimension("n", n, kVector);
+  check_16_bit_type("type", type, checker);
+  if (checker->ok() && elementwise_blocks(m, n / kVector) > std::numeric_limits<int>::max()) {
+    checker->refuse("m", std::to_string(m), "fewer rows: m * n is more than one launch can index");
+  }
+}
+
+Status silu_and_mul(const SiluAndMulArgs& args) {
+  ArgumentChecker checker;
+  check_elementwise(args.m, args.n, args.type, &checker);
+  if (!checker.ok() || args.m == 0) return checker.status();
+  checker.pointer("in", args.in, 16);
+  checker.pointer("out", args.out, 16);
+  if (!checker.ok()) return checker.status();
+  const bool half = args.type == MARLIN_TYPE_NAMESPACE::kFloat16;
+  const auto kernel =
+      half ? silu_and_mul_kernel<HalfNumbers> : silu_and_mul_kernel<BFloat16Numbers>;
+  const int vectors = args.n / kVector;
+  return launch("silu_and_mul", kernel,
+                dim3(static_cast<unsigned>(elementwise_blocks(args.m, vectors))),
+                kElementwiseThreads, 0, args.stream, static_cast<std::int64_t>(args.m) * vectors,
+                vectors, static_cast<const uint4*>(args.in), static_cast<uint4*>(args.out));
+}
+
+struct SumParams {
+  std::int64_t count;  // vectors of the result
+  int vectors;         // of a row
+  int top_k;
+  const uint4* in;
+  uint4* out;
+  const int* topk_ids;
+  int num_experts;
+  const int* expert_map;
+};
+
+__device__ __forceinline__ bool is_written(const SumParams& params, std::int64_t id) {
+  if (params.topk_ids == nullptr) return true;
+  const int expert = params.topk_ids[id];
+  if (static_cast<unsigned>(expert) >= static_cast<unsigned>(params.num_experts)) return false;
+  return params.expert_map == nullptr || params.expert_map[expert] >= 0;
+}
+
+template <class Numbers>
+__global__ void topk_sum_kernel(const SumParams params) {
+  const std::int64_t index = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (index >= params.count) return;
+  const std::int64_t first = index / params.vectors * params.top_k;
+  const int vector = static_cast<int>(index % params.vectors);
+  float sums[kVector] = {};
+#pragma unroll 4
+  for (int j = 0; j < params.top_k; ++j) {
+    if (!is_written(params, first + j)) continue;
+    float values[kVector];
+    unpack_vector<Numbers>(params.in[(first + j) * params.vectors + vector], values);
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) sums[i] += values[i];
+  }
+  params.out[index] = pack_vector<Numbers>(sums);
+}
+
+Status topk_sum(const TopkSumArgs& args) {
+  ArgumentChecker checker;
+  check_elementwise(args.m, args.n, args.type, &checker);
+  checker.range("top_k", args.top_k, 1, 1 << 20);
+  if (args.topk_ids != nullptr) checker.range("num_experts", args.num_experts, 1, 1 << 20);
+  if (args.topk_ids == nullptr && args.expert_map != nullptr) {
+    checker.refuse("expert_map", "a pointer", "null, unless topk_ids is given");
+  }
+  if (!checker.ok() || args.m == 0) return checker.status();
+  checker.pointer("in", args.in, 16);
+  checker.pointer("out", args.out, 16);
+  checker.optional_pointer("topk_ids", args.topk_ids, 4);
+  checker.optional_pointer("expert_map", args.expert_map, 4);
+  if (!checker.ok()) return checker.status();
+  const int vectors = args.n / kVector;
+  const SumParams params{static_cast<std::int64_t>(args.m) * vectors,
+                         vectors,
+                         args.top_k,
+                         static_cast<const uint4*>(args.in),
+                         static_cast<uint4*>(args.out),
+                         args.topk_ids,
+                         args.num_experts,
+                         args.expert_map};
+  const bool half = args.type == MARLIN_TYPE_NAMESPACE::kFloat16;
+  return launch("topk_sum", half ? topk_sum_kernel<HalfNumbers> : topk_sum_kernel<BFloat16Numbers>,
+                dim3(static_cast<unsigned>(elementwise_blocks(args.m, vectors))),
+                kElementwiseThreads, 0, args.stream, params);
+}
+
+}  // namespace marlin_moe

@@ -1,0 +1,62 @@
+// What a MoE layer does to activations around its two GEMMs: quantise, activate, and sum over each
+// token's experts.
+//
+// Each call checks its arguments and launches one kernel on the stream. Pointers are device
+// pointers, aligned to 16 bytes unless said otherwise; matrices are row-major, without gaps unless
+// they have a stride. An empty matrix launches nothing.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "moe_gemm.h"
+
+namespace marlin_moe {
+
+// Quantises each row to eight bits with a scale of its own:
+//   kS8       scale = largest magnitude / 127, values rounded to the nearest, ties to even
+//   kFE4M3fn  scale = largest magnitude / 448, likewise
+// A row of zeros has scale 0 and stays zero. A row with a NaN or an infinity has that as its scale.
+struct QuantizeActivationsArgs {
+  int m = 0;
+  int k = 0;                                             // a multiple of 16
+  ScalarType in_type = MARLIN_TYPE_NAMESPACE::kFloat16;  // or kBFloat16
+  ScalarType out_type = MARLIN_TYPE_NAMESPACE::kS8;      // or kFE4M3fn
+  const void* in = nullptr;                              // in_type [m, k], row stride in_stride
+  std::int64_t in_stride = 0;                            // elements, at least k, a multiple of 8
+  void* out = nullptr;                                   // out_type [m, k]
+  float* scales = nullptr;                               // [m], aligned to 4 bytes
+  cudaStream_t stream = nullptr;
+};
+Status quantize_activations(const QuantizeActivationsArgs& args);
+
+// out[i, c] = silu(in[i, c]) * in[i, n + c], silu(x) = x / (1 + exp(-x)), rounded once.
+struct SiluAndMulArgs {
+  int m = 0;
+  int n = 0;                                          // a multiple of 8
+  ScalarType type = MARLIN_TYPE_NAMESPACE::kFloat16;  // or kBFloat16
+  const void* in = nullptr;                           // type [m, 2 * n]
+  void* out = nullptr;                                // type [m, n]
+  cudaStream_t stream = nullptr;
+};
+Status silu_and_mul(const SiluAndMulArgs& args);
+
+// out[t, :] = sum over j < top_k of in[t * top_k + j, :], in float, in the order of j.
+struct TopkSumArgs {
+  int m = 0;  // tokens
+  int n = 0;  // a multiple of 8
+  int top_k = 1;
+  ScalarType type = MARLIN_TYPE_NAMESPACE::kFloat16;  // or kBFloat16
+  const void* in = nullptr;                           // type [m * top_k, n]
+  void* out = nullptr;                                // type [m, n]
+  // Optional, aligned to 4 bytes: leaves out rows that moe_gemm() did not write, which are those
+  // whose expert is not from 0 to num_experts - 1 or is elsewhere.
+  const int* topk_ids = nullptr;    // [m * top_k]
+  int num_experts = 0;              // looked at only with topk_ids
+  const int* expert_map = nullptr;  // optional, [num_experts]: -1: elsewhere
+  cudaStream_t stream = nullptr;
+};
+Status topk_sum(const TopkSumArgs& args);
+
+}  // namespace marlin_moe

@@ -1,0 +1,111 @@
+// Turns the weights of checkpoints into the layouts that moe_gemm() reads, on the GPU, once at load
+// time: repacked weights, permuted scales, biases and zero points.
+//
+// Each call checks its arguments and launches one kernel on the stream. Nothing is allocated,
+// nothing is synchronised, and calls can be captured into a CUDA graph. Pointers are device
+// pointers, aligned to 16 bytes unless said otherwise; matrices are row-major; results may not
+// overlap their sources. Nibbles and bytes of a word are counted from its low end.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "moe_gemm.h"
+
+namespace marlin_moe {
+
+// The types of activations and weights that a layout is made for. Beside 16-bit activations,
+// weights may have any type; beside kS8: kU4, kU4B8; beside kFE4M3fn: kU4, kU4B8, kFE2M1f.
+struct WeightShape {
+  int num_experts = 0;
+  int n = 0;  // output columns, a multiple of 64
+  int k = 0;  // rows, a multiple of 64
+  ScalarType a_type = MARLIN_TYPE_NAMESPACE::kFloat16;
+  ScalarType b_type = MARLIN_TYPE_NAMESPACE::kU4B8;
+};
+
+// Weights packed along their rows, as GPTQ stores them.
+struct RepackGptqArgs {
+  WeightShape shape;
+  const void* qweight = nullptr;  // int32 [num_experts, k * bits / 32, n]: element i of word r is
+                                  // row r * 32 / bits + i
+  const int* perm = nullptr;      // optional, act-order: [num_experts, k]; row i of the result is
+                                  // row perm[i], from 0 to k - 1, of the source
+  void* out = nullptr;            // int32 [num_experts, k / 16, n * bits / 2]
+  cudaStream_t stream = nullptr;
+};
+Status repack_gptq(const RepackGptqArgs& args);
+
+// Integer weights packed along their columns, as AWQ stores them: the elements of a word are eight
+// columns in the order [0, 2, 4, 6, 1, 3, 5, 7], or four in the order [0, 2, 1, 3].
+struct RepackAwqArgs {
+  WeightShape shape;              // b_type: kU4, kU4B8, kU8B128
+  const void* qweight = nullptr;  // int32 [num_experts, k, n * bits / 32]
+  void* out = nullptr;            // int32 [num_experts, k / 16, n * bits / 2]
+  cudaStream_t stream = nullptr;
+};
+Status repack_awq(const RepackAwqArgs& args);
+
+// Weights whose output columns are rows, as FP8, MXFP4 and NVFP4 checkpoints store them.
+struct RepackRowsArgs {
+  WeightShape shape;
+  const void* weights = nullptr;  // uint8 [num_experts, n, k * bits / 8]; of two in a byte, the low
+                                  // nibble has the even row
+  void* out = nullptr;            // int32 [num_experts, k / 16, n * bits / 2]
+  cudaStream_t stream = nullptr;
+};
+Status repack_rows(const RepackRowsArgs& args);
+
+// Scales of weights, as moe_gemm() takes them:
+//  - s_type = c_type: permuted, and multiplied by the power of two that the kernels' dequantisation
+//    owes: 2^8 (kFloat16) or 2^120 (kBFloat16) for b_type kFE4M3fn, 2^9 for integer weights beside
+//    a_type kFE4M3fn;
+//  - kFE4M3fn (NVFP4): to the upper byte of the kFloat16 number s * 2^7 without its sign, permuted;
+//  - kFE8M0fnu (MXFP4): permuted.
+struct PermuteScalesArgs {
+  int num_experts = 0;
+  int num_groups = 1;
+  int n = 0;  // a multiple of 64
+  ScalarType a_type = MARLIN_TYPE_NAMESPACE::kFloat16;
+  ScalarType b_type = MARLIN_TYPE_NAMESPACE::kU4B8;
+  ScalarType c_type = MARLIN_TYPE_NAMESPACE::kFloat16;
+  ScalarType s_type = MARLIN_TYPE_NAMESPACE::kFloat16;
+  int group_size = kGroupSizeChannel;  // as moe_gemm() will be given it
+  bool columns_first = false;          // the source is [num_experts, n, num_groups]
+  const void* scales = nullptr;        // s_type [num_experts, num_groups, n]
+  void* out = nullptr;                 // s_type [num_experts, num_groups, n]
+  cudaStream_t stream = nullptr;
+};
+Status permute_scales(const PermuteScalesArgs& args);
+
+// The global scales of NVFP4 weights, times 2^7 (c_type kFloat16) or 2^119 (kBFloat16).
+struct ScaleGlobalScalesArgs {
+  int num_experts = 0;
+  ScalarType c_type = MARLIN_TYPE_NAMESPACE::kFloat16;
+  const float* global_scales = nullptr;  // [num_experts], aligned to 4 bytes
+  float* out = nullptr;                  // [num_experts], aligned to 4 bytes
+  cudaStream_t stream = nullptr;
+};
+Status scale_global_scales(const ScaleGlobalScalesArgs& args);
+
+struct PermuteBiasArgs {
+  int num_experts = 0;
+  int n = 0;                   // a multiple of 64
+  const void* bias = nullptr;  // [num_experts, n] of a 16-bit type
+  void* out = nullptr;         // [num_experts, n]
+  cudaStream_t stream = nullptr;
+};
+Status permute_bias(const PermuteBiasArgs& args);
+
+// Zero points of kU4 weights, packed as AWQ does it.
+struct PermuteZeroPointsArgs {
+  int num_experts = 0;
+  int num_groups = 1;
+  int n = 0;  // a multiple of 64
+  ScalarType a_type = MARLIN_TYPE_NAMESPACE::kFloat16;
+  const void* qzeros = nullptr;  // int32 [num_experts, num_groups, n / 8], in AWQ's order
+  void* out = nullptr;           // int32 [num_experts, num_groups, n / 8]
+  cudaStream_t stream = nullptr;
+};
+Status permute_zero_points(const PermuteZeroPointsArgs& args);
+
+}  // namespace marlin_moe

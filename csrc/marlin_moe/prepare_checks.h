@@ -1,0 +1,105 @@
+// Checks of arguments before a launch, and the launch itself, for the functions around the GEMM.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <utility>
+
+#include "moe_gemm.h"
+
+namespace marlin_moe {
+
+// The name of a scalar type's constant, for messages.
+inline std::string type_name(ScalarType type) {
+  namespace types = MARLIN_TYPE_NAMESPACE;
+  static constexpr struct {
+    ScalarType type;
+    const char* name;
+  } kNames[] = {{types::kFloat16, "kFloat16"},
+                {types::kBFloat16, "kBFloat16"},
+                {types::kS8, "kS8"},
+                {types::kU4, "kU4"},
+                {types::kU4B8, "kU4B8"},
+                {types::kU8B128, "kU8B128"},
+                {types::kFE4M3fn, "kFE4M3fn"},
+                {types::kFE2M1f, "kFE2M1f"},
+                {types::kFE8M0fnu, "kFE8M0fnu"}};
+  for (const auto& entry : kNames) {
+    if (entry.type == type) return entry.name;
+  }
+  return "the unknown type " + std::to_string(type.id());
+}
+
+// Collects the first argument that is not allowed.
+class ArgumentChecker {
+ public:
+  const Status& status() const { return status_; }
+  bool ok() const { return status_.ok(); }
+
+  void refuse(const std::string& name, const std::string& given, const std::string& allowed) {
+    if (!ok()) return;
+    status_ = {StatusCode::kInvalidArgument,
+               name + " = " + given + " is not allowed; allowed: " + allowed};
+  }
+  void range(const char* name, std::int64_t given, std::int64_t least, std::int64_t most) {
+    if (given >= least && given <= most) return;
+    refuse(name, std::to_string(given), std::to_string(least) + " to " + std::to_string(most));
+  }
+  // A matrix's dimension: a positive multiple that indices of type int can cope with.
+  void dimension(const char* name, std::int64_t given, int unit) {
+    constexpr int kMost = 1 << 20;
+    if (given > 0 && given % unit == 0 && given <= kMost) return;
+    refuse(name, std::to_string(given),
+           "a multiple of " + std::to_string(unit) + " from " + std::to_string(unit) + " to " +
+               std::to_string(kMost));
+  }
+  // A row stride, in elements.
+  void stride(const char* name, std::int64_t given, std::int64_t least, int unit) {
+    if (given >= least && given % unit == 0) return;
+    refuse(name, std::to_string(given),
+           "a multiple of " + std::to_string(unit) + ", at least " + std::to_string(least));
+  }
+  void type(const char* name, ScalarType given, std::initializer_list<ScalarType> allowed) {
+    std::string names;
+    for (const ScalarType& choice : allowed) {
+      if (choice == given) return;
+      names += (names.empty() ? "" : ", ") + type_name(choice);
+    }
+    refuse(name, type_name(given), names);
+  }
+  void pointer(const char* name, const void* given, std::uintptr_t alignment) {
+    if (given == nullptr) {
+      refuse(name, "null", "a device pointer");
+    } else if (reinterpret_cast<std::uintptr_t>(given) % alignment != 0) {
+      refuse(name, "a misaligned pointer",
+             "a device pointer aligned to " + std::to_string(alignment) + " bytes");
+    }
+  }
+  void optional_pointer(const char* name, const void* given, std::uintptr_t alignment) {
+    if (given != nullptr) pointer(name, given, alignment);
+  }
+
+ private:
+  Status status_;
+};
+
+// Launches a kernel. Errors of earlier calls are left for their own callers to find.
+template <class... Parameters, class... Arguments>
+Status launch(const char* name, void (*kernel)(Parameters...), dim3 grid, int threads,
+              std::size_t shared_bytes, cudaStream_t stream, Arguments&&... arguments) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  const cudaError_t error =
+      cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...);
+  if (error == cudaSuccess) return {};
+  return {StatusCode::kCudaError, std::string(name) + ": " + cudaGetErrorString(error)};
+}
+
+}  // namespace marlin_moe

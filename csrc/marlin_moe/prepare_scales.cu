@@ -1,0 +1,240 @@
+// Permutes scales, biases and zero points. A thread writes one element, or one word of zero points.
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#include "layout.h"
+#include "prepare.h"
+#include "prepare_checks.h"
+
+namespace marlin_moe {
+
+// A block writes kGroupsPerBlock rows of 64 columns: a source with columns first has those groups
+// of a column in few cache lines.
+static constexpr int kColumnsPerBlock = 64;
+static constexpr int kGroupsPerBlock = 32;
+static constexpr int kScaleThreads = 256;
+static constexpr int kMostInGridY = 65535;
+
+// What becomes of one scale. Each has `Scale`, the type in memory, and operator().
+
+struct CopiedScale {
+  using Scale = std::uint16_t;
+  __device__ __forceinline__ Scale operator()(Scale bits) const { return bits; }
+};
+
+struct ScaledHalf {
+  using Scale = __half;
+  float factor;
+  __device__ __forceinline__ Scale operator()(Scale s) const {
+    return __float2half_rn(__half2float(s) * factor);
+  }
+};
+
+struct ScaledBFloat16 {
+  using Scale = __nv_bfloat16;
+  float factor;
+  __device__ __forceinline__ Scale operator()(Scale s) const {
+    return __float2bfloat16_rn(__bfloat162float(s) * factor);
+  }
+};
+
+// e4m3 to the upper byte of the f16 number s * 2^7 shifted left by one, which drops the sign. In
+// f16, e4m3's fields lie three bits lower and its exponent's bias is 8 larger: s's bits, moved
+// there, are s * 2^-8, and 2^15 brings them to s * 2^7.
+struct Nvfp4Scale {
+  using Scale = std::uint8_t;
+  __device__ __forceinline__ Scale operator()(Scale s) const {
+    constexpr std::uint32_t kNan = 0xfc;  // so that it stays one
+    if ((s & 0x7f) == 0x7f) return kNan;
+    const __half small = __ushort_as_half(static_cast<unsigned short>((s & 0x7f) << 7));
+    const __half scaled = __float2half_rn(__half2float(small) * 32768.0f);
+    return static_cast<Scale>(__half_as_ushort(scaled) >> 7);
+  }
+};
+
+struct Mxfp4Scale {
+  using Scale = std::uint8_t;
+  __device__ __forceinline__ Scale operator()(Scale s) const { return s; }
+};
+
+struct ScaleShape {
+  int num_groups;
+  int n;
+  ColumnOrder order;
+  bool byte_order;  // [0, 2, 1, 3] of every four on top of `order`
+  bool columns_first;
+};
+
+template <class Change>
+__global__ void permute_scales_kernel(const ScaleShape shape, const Change change,
+                                      const typename Change::Scale* scales,
+                                      typename Change::Scale* out) {
+  const int position =
+      static_cast<int>(blockIdx.x) % (shape.n / kColumnsPerBlock) * kColumnsPerBlock +
+      static_cast<int>(threadIdx.x) % kColumnsPerBlock;
+  const int first_group =
+      static_cast<int>(blockIdx.x) / (shape.n / kColumnsPerBlock) * kGroupsPerBlock;
+  const int last_group = min(first_group + kGroupsPerBlock, shape.num_groups);
+  const std::int64_t expert = blockIdx.y;
+  const int column = column_at(shape.order, shape.byte_order ? byte_scale_at(position) : position);
+  for (int group = first_group + static_cast<int>(threadIdx.x) / kColumnsPerBlock;
+       group < last_group; group += kScaleThreads / kColumnsPerBlock) {
+    const std::int64_t source = shape.columns_first
+                                    ? (expert * shape.n + column) * shape.num_groups + group
+                                    : (expert * shape.num_groups + group) * shape.n + column;
+    out[(expert * shape.num_groups + group) * shape.n + position] = change(scales[source]);
+  }
+}
+
+template <class Change>
+static Status launch_scales(const char* name, int num_experts, const ScaleShape& shape,
+                            const Change& change, const void* scales, void* out,
+                            cudaStream_t stream) {
+  using Scale = typename Change::Scale;
+  const int group_blocks = (shape.num_groups + kGroupsPerBlock - 1) / kGroupsPerBlock;
+  const dim3 grid(static_cast<unsigned>(shape.n / kColumnsPerBlock * group_blocks),
+                  static_cast<unsigned>(num_experts));
+  return launch(name, permute_scales_kernel<Change>, grid, kScaleThreads, 0, stream, shape, change,
+                static_cast<const Scale*>(scales), static_cast<Scale*>(out));
+}
+
+// The power of two that the kernels' dequantisation leaves to scales of the output's type.
+static int owed_power(const PermuteScalesArgs& args) {
+  namespace types = MARLIN_TYPE_NAMESPACE;
+  const bool fp8_a = args.a_type == types::kFE4M3fn;
+  if (args.b_type == types::kFE4M3fn) return args.c_type == types::kFloat16 ? 8 : 120;
+  return fp8_a && args.b_type.is_integer() ? 9 : 0;
+}
+
+static void check_scale_types(const PermuteScalesArgs& args, ArgumentChecker* checker) {
+  namespace types = MARLIN_TYPE_NAMESPACE;
+  checker->type("a_type", args.a_type,
+                {types::kFloat16, types::kBFloat16, types::kS8, types::kFE4M3fn});
+  checker->type("b_type", args.b_type,
+                {types::kU4, types::kU4B8, types::kU8B128, types::kFE4M3fn, types::kFE2M1f});
+  checker->type("c_type", args.c_type, {types::kFloat16, types::kBFloat16});
+  if (args.b_type == types::kFE2M1f) {
+    checker->type("s_type beside b_type kFE2M1f", args.s_type, {types::kFE4M3fn, types::kFE8M0fnu});
+  } else {
+    checker->type("s_type, as c_type,", args.s_type, {args.c_type});
+  }
+  if (args.s_type == types::kFE4M3fn) {
+    checker->type("a_type beside s_type kFE4M3fn", args.a_type,
+                  {types::kFloat16, types::kBFloat16});
+  } else if (args.s_type == types::kFE8M0fnu) {
+    checker->type("a_type beside s_type kFE8M0fnu", args.a_type,
+                  {types::kFloat16, types::kBFloat16, types::kFE4M3fn});
+  }
+}
+
+static void check_groups(const PermuteScalesArgs& args, ArgumentChecker* checker) {
+  const int size = args.group_size;
+  if (size != kGroupSizeChannel && size != kGroupSizeActOrder && size != 16 && size != 32 &&
+      size != 64 && size != 128) {
+    checker->refuse("group_size", std::to_string(size),
+                    "-1 (channel), 0 (act-order), 16, 32, 64, 128");
+  }
+  checker->range("num_groups", args.num_groups, 1, size == kGroupSizeChannel ? 1 : 1 << 20);
+}
+
+Status permute_scales(const PermuteScalesArgs& args) {
+  namespace types = MARLIN_TYPE_NAMESPACE;
+  ArgumentChecker checker;
+  checker.range("num_experts", args.num_experts, 1, kMostInGridY);
+  checker.dimension("n", args.n, 64);
+  check_scale_types(args, &checker);
+  check_groups(args, &checker);
+  checker.pointer("scales", args.scales, 16);
+  checker.pointer("out", args.out, 16);
+  if (!checker.ok()) return checker.status();
+
+  const bool eight_bit_a = args.a_type.size_bits() == 8;
+  const bool channel = args.group_size == kGroupSizeChannel || eight_bit_a;
+  const ScaleShape shape{args.num_groups, args.n,
+                         channel ? ColumnOrder::kChannel : ColumnOrder::kGrouped,
+                         args.s_type.size_bits() == 8, args.columns_first};
+  const auto start = [&](const auto& change) {
+    return launch_scales("permute_scales", args.num_experts, shape, change, args.scales, args.out,
+                         args.stream);
+  };
+  if (args.s_type == types::kFE4M3fn) return start(Nvfp4Scale{});
+  if (args.s_type == types::kFE8M0fnu) return start(Mxfp4Scale{});
+  const int power = owed_power(args);
+  if (power == 0) return start(CopiedScale{});
+  const float factor = __builtin_ldexpf(1.0f, power);
+  if (args.s_type == types::kFloat16) return start(ScaledHalf{factor});
+  return start(ScaledBFloat16{factor});
+}
+
+Status permute_bias(const PermuteBiasArgs& args) {
+  ArgumentChecker checker;
+  checker.range("num_experts", args.num_experts, 1, kMostInGridY);
+  checker.dimension("n", args.n, 64);
+  checker.pointer("bias", args.bias, 16);
+  checker.pointer("out", args.out, 16);
+  if (!checker.ok()) return checker.status();
+  const ScaleShape shape{1, args.n, ColumnOrder::kChannel, false, false};
+  return launch_scales("permute_bias", args.num_experts, shape, CopiedScale{}, args.bias, args.out,
+                       args.stream);
+}
+
+__global__ void permute_zero_points_kernel(bool eight_bit_a, int words_per_row, std::int64_t words,
+                                           const std::uint32_t* qzeros, std::uint32_t* out) {
+  const std::int64_t index = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (index >= words) return;
+  const int word = static_cast<int>(index % words_per_row);
+  const std::uint32_t* row = qzeros + (index - word);
+  std::uint32_t packed = 0;
+#pragma unroll
+  for (int position = 0; position < 8; ++position) {
+    const int column = zero_point_column_at(eight_bit_a, {word, position});
+    const std::uint32_t zero = row[column / 8] >> (4 * place_of_eight(column % 8)) & 15;
+    packed |= zero << (4 * position);
+  }
+  out[index] = packed;
+}
+
+Status permute_zero_points(const PermuteZeroPointsArgs& args) {
+  namespace types = MARLIN_TYPE_NAMESPACE;
+  ArgumentChecker checker;
+  checker.range("num_experts", args.num_experts, 1, kMostInGridY);
+  checker.range("num_groups", args.num_groups, 1, 1 << 20);
+  checker.dimension("n", args.n, 64);
+  checker.type("a_type", args.a_type,
+               {types::kFloat16, types::kBFloat16, types::kS8, types::kFE4M3fn});
+  checker.pointer("qzeros", args.qzeros, 16);
+  checker.pointer("out", args.out, 16);
+  const std::int64_t words =
+      static_cast<std::int64_t>(args.num_experts) * args.num_groups * (args.n / 8);
+  const std::int64_t blocks = (words + kScaleThreads - 1) / kScaleThreads;
+  checker.range("num_experts * num_groups * n / 2048", blocks, 1, 0x7fffffff);
+  if (!checker.ok()) return checker.status();
+  return launch(
+      "permute_zero_points", permute_zero_points_kernel, dim3(static_cast<unsigned>(blocks)),
+      kScaleThreads, 0, args.stream, args.a_type.size_bits() == 8, args.n / 8, words,
+      static_cast<const std::uint32_t*>(args.qzeros), static_cast<std::uint32_t*>(args.out));
+}
+
+__global__ void scale_global_scales_kernel(int count, float factor, const float* from, float* to) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i < count) to[i] = from[i] * factor;
+}
+
+Status scale_global_scales(const ScaleGlobalScalesArgs& args) {
+  namespace types = MARLIN_TYPE_NAMESPACE;
+  ArgumentChecker checker;
+  checker.range("num_experts", args.num_experts, 1, kMostInGridY);
+  checker.type("c_type", args.c_type, {types::kFloat16, types::kBFloat16});
+  checker.pointer("global_scales", args.global_scales, 4);
+  checker.pointer("out", args.out, 4);
+  if (!checker.ok()) return checker.status();
+  const float factor = __builtin_ldexpf(1.0f, args.c_type == types::kFloat16 ? 7 : 119);
+  const int blocks = (args.num_experts + kScaleThreads - 1) / kScaleThreads;
+  return launch("scale_global_scales", scale_global_scales_kernel,
+                dim3(static_cast<unsigned>(blocks)), kScaleThreads, 0, args.stream,
+                args.num_experts, factor, args.global_scales, args.out);
+}
+
+}  // namespace marlin_moe

@@ -1,0 +1,167 @@
+"""Calls around the GEMM that must be refused before any launch, with the argument's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import prepare_cases
+from prepare_cases import Case
+
+_BAD_TYPE = "kFE8M0fnu"
+_HUGE = (1 << 20) + 64
+
+
+@dataclass(frozen=True)
+class BadInput:
+    """A good case with something changed.
+
+    Attributes:
+      case: the good case.
+      changes: new values of number fields; for pointer fields None, or an offset in bytes.
+      argument: what the message must name.
+      status: the status code expected.
+    """
+
+    case: Case
+    changes: dict[str, Any]
+    argument: str
+    status: str = "invalid_argument"
+
+    @property
+    def name(self) -> str:
+        return f"{self.case.function} {self.changes}"
+
+
+# What each function must refuse: (field, values, the name in the message if it is not the field's).
+_SHAPE: list[tuple[str, list[Any]]] = [
+    ("num_experts", [0, -1, 70000]),
+    ("n", [0, -64, 32, 100, _HUGE]),
+    ("k", [0, -64, 32, 96, _HUGE]),
+    ("a_type", [_BAD_TYPE, "kU4"]),
+    ("b_type", [_BAD_TYPE, "kFloat16", "kS8"]),
+    ("out", [None, 4]),
+]
+_REFUSED: dict[str, list[tuple[str, list[Any]]]] = {
+    "repack_gptq": [*_SHAPE, ("qweight", [None, 8]), ("perm", [4])],
+    "repack_awq": [*_SHAPE, ("qweight", [None, 8]), ("b_type", ["kFE4M3fn", "kFE2M1f"])],
+    "repack_rows": [*_SHAPE, ("weights", [None, 8])],
+    "permute_scales": [
+        ("num_experts", [0, -1, 70000]),
+        ("num_groups", [0, -1]),
+        ("n", [0, -64, 32, _HUGE]),
+        ("a_type", [_BAD_TYPE]),
+        ("b_type", [_BAD_TYPE]),
+        ("c_type", [_BAD_TYPE, "kS8"]),
+        ("s_type", ["kU4", "kFE8M0fnu", "kBFloat16"]),
+        ("group_size", [-2, 1, 48, 256]),
+        ("scales", [None, 2]),
+        ("out", [None, 2]),
+    ],
+    "scale_global_scales": [
+        ("num_experts", [0, -1]),
+        ("c_type", [_BAD_TYPE]),
+        ("global_scales", [None, 2]),
+        ("out", [None, 2]),
+    ],
+    "permute_bias": [
+        ("num_experts", [0, -1]),
+        ("n", [0, 32, _HUGE]),
+        ("bias", [None, 2]),
+        ("out", [None, 2]),
+    ],
+    "permute_zero_points": [
+        ("num_experts", [0, -1]),
+        ("num_groups", [0, -1]),
+        ("n", [0, 32, _HUGE]),
+        ("a_type", [_BAD_TYPE]),
+        ("qzeros", [None, 4]),
+        ("out", [None, 4]),
+    ],
+    "moe_align": [
+        ("num_experts", [0, -1, 1025]),
+        ("block_size", [0, 4, 24, 128, -8]),
+        ("num_ids", [-1, 0x7FFFFFFF]),
+        ("topk_ids", [None, 2]),
+        ("expert_map", [2]),
+        ("sorted_token_ids", [None, 2]),
+        ("expert_ids", [None, 2]),
+        ("num_tokens_past_padded", [None, 2]),
+    ],
+    "quantize_activations": [
+        ("m", [-1]),
+        ("k", [0, 8, 24, _HUGE]),
+        ("in_type", ["kS8"]),
+        ("out_type", ["kFloat16", "kU4"]),
+        ("in_stride", [0, 32, 65]),
+        ("in", [None, 2]),
+        ("out", [None, 1]),
+        ("scales", [None, 2]),
+    ],
+    "silu_and_mul": [
+        ("m", [-1]),
+        ("n", [0, 4, _HUGE]),
+        ("type", ["kS8"]),
+        ("in", [None, 2]),
+        ("out", [None, 2]),
+    ],
+    "topk_sum": [
+        ("m", [-1]),
+        ("n", [0, 4, _HUGE]),
+        ("top_k", [0, -1]),
+        ("type", ["kS8"]),
+        ("num_experts", [0]),
+        ("topk_ids", [2]),
+        ("expert_map", [2]),
+        ("in", [None, 2]),
+        ("out", [None, 2]),
+    ],
+}
+
+# Text that the good case of each function has in its name.
+_GOOD = {
+    "repack_gptq": "1x64x64 perm",
+    "repack_awq": "1x64x64",
+    "repack_rows": "1x64x64",
+    "permute_scales": "Float16 U4B8 Float16 g128 2x3x192",
+    "moe_align": "31 ids 3 experts block 8 even map",
+    "quantize_activations": "Float16 S8 3x64",
+    "topk_sum": "Float16 5x2x64 remote",
+}
+
+
+def all_bad_input(capacity: Callable[[int, int, int], int]) -> Iterator[BadInput]:
+    """Yields every call that must be refused; `capacity` is moe_align_capacity()."""
+    good: dict[str, Case] = {}
+    many_ids = None
+    for case in prepare_cases.all_cases(capacity):
+        if _GOOD.get(case.function, "") in case.name:
+            good.setdefault(case.function, case)
+        if case.function == "moe_align" and case.fields["num_ids"] == 5000:
+            many_ids = many_ids or case
+    for function, refused in _REFUSED.items():
+        for name, values in refused:
+            for value in values:
+                yield BadInput(good[function], {name: value}, name)
+    yield from _combinations(good)
+    assert many_ids is not None
+    yield BadInput(many_ids, {"workspace": None}, "workspace")
+    yield BadInput(many_ids, {"workspace": 2}, "workspace")
+    yield BadInput(many_ids, {"workspace_bytes": 7}, "workspace_bytes", "insufficient_workspace")
+
+
+def _combinations(good: dict[str, Case]) -> Iterator[BadInput]:
+    """Arguments that are allowed each, but not together."""
+    for a_type, b_type in [("kS8", "kU8B128"), ("kS8", "kFE2M1f"), ("kFE4M3fn", "kFE4M3fn")]:
+        for function in ("repack_gptq", "repack_awq", "repack_rows"):
+            yield BadInput(good[function], {"a_type": a_type, "b_type": b_type}, "b_type")
+    scales = good["permute_scales"]
+    yield BadInput(scales, {"group_size": -1}, "num_groups")
+    yield BadInput(scales, {"b_type": "kFE2M1f"}, "s_type")
+    yield BadInput(scales, {"c_type": "kBFloat16"}, "s_type")
+    yield BadInput(
+        scales, {"b_type": "kFE2M1f", "s_type": "kFE4M3fn", "a_type": "kFE4M3fn"}, "a_type"
+    )
+    yield BadInput(scales, {"b_type": "kFE2M1f", "s_type": "kFE8M0fnu", "a_type": "kS8"}, "a_type")
+    yield BadInput(good["topk_sum"], {"topk_ids": None}, "expert_map")

@@ -1,0 +1,507 @@
+"""The cases of the GPU test of everything around the GEMM: inputs, and the outputs they must give.
+
+A case is one call. Its expected outputs are compared bit by bit; what lies behind them in the
+output buffers must be left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import prepare_reference as reference
+import prepare_slow_reference as slow
+
+# What a check makes of the outputs: a complaint, or "".
+Verify = Callable[[dict[str, np.ndarray]], str]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call.
+
+    Attributes:
+      name: for the report.
+      function: the C++ function.
+      fields: numbers, and scalar types by name.
+      inputs: arrays for pointer fields.
+      outputs: expected arrays for pointer fields, compared exactly up to their length.
+      sizes: bytes of output buffers that are larger than what is expected in them.
+      verify: a further check of the outputs, as arrays of the expected types.
+      inexact: the outputs that only `verify` looks at; it gets the whole buffer.
+    """
+
+    name: str
+    function: str
+    fields: dict[str, Any]
+    inputs: dict[str, np.ndarray]
+    outputs: dict[str, np.ndarray]
+    sizes: dict[str, int] = field(default_factory=dict)
+    verify: Verify | None = None
+    inexact: tuple[str, ...] = ()
+
+
+_A_TYPES_8 = ("kS8", "kFE4M3fn")
+
+
+def _rng(*seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def _weights(seed: int, experts: int, k: int, n: int, bits: int) -> np.ndarray:
+    return _rng(seed).integers(0, 1 << bits, size=(experts, k, n), dtype=np.uint8)
+
+
+def _verify_lanes(q: np.ndarray, bits: int, eight_bit_a: bool) -> Verify:
+    """Checks repacked weights the slow way: what each lane reads."""
+
+    def verify(outputs: dict[str, np.ndarray]) -> str:
+        experts, k, n = q.shape
+        words = outputs["out"].reshape(experts, -1)
+        for expert in range(experts):
+            read = slow.weights_read_by_lanes(words[expert], k, n, bits, eight_bit_a)
+            if not np.array_equal(read, q[expert]):
+                return f"expert {expert}: lanes read other weights"
+        return ""
+
+    return verify
+
+
+# (experts, k, n): small ones are checked by loops too; the others have blocks that are not full.
+_SMALL_WEIGHTS = [(1, 64, 64), (3, 192, 128)]
+_LARGE_WEIGHTS = [(5, 704, 320), (8, 1024, 1536), (2, 2880, 2880)]
+
+
+def _weight_cases(
+    function: str,
+    types: list[tuple[str, str]],
+    make: Callable[[np.ndarray, int], dict[str, np.ndarray]],
+) -> Iterator[Case]:
+    for index, (a_type, b_type) in enumerate(types):
+        bits = 8 if b_type in ("kU8B128", "kFE4M3fn") else 4
+        eight_bit_a = a_type in _A_TYPES_8
+        for experts, k, n in _SMALL_WEIGHTS + (_LARGE_WEIGHTS if index < 4 else _LARGE_WEIGHTS[:1]):
+            q = _weights(k + n + index, experts, k, n, bits)
+            yield Case(
+                f"{function} {a_type[1:]} {b_type[1:]} {experts}x{k}x{n}",
+                function,
+                {"num_experts": experts, "n": n, "k": k, "a_type": a_type, "b_type": b_type},
+                make(q, bits),
+                {"out": reference.marlin_weights(q, bits, eight_bit_a)},
+                verify=_verify_lanes(q, bits, eight_bit_a) if k * n <= 192 * 128 else None,
+            )
+
+
+_ALL_TYPES = [
+    ("kFloat16", "kU4B8"),
+    ("kBFloat16", "kU8B128"),
+    ("kS8", "kU4B8"),
+    ("kFE4M3fn", "kU4B8"),
+    ("kFloat16", "kFE4M3fn"),
+    ("kBFloat16", "kFE2M1f"),
+    ("kFE4M3fn", "kFE2M1f"),
+    ("kBFloat16", "kU4"),
+    ("kS8", "kU4"),
+]
+
+
+def repack_gptq_cases() -> Iterator[Case]:
+    make = lambda q, bits: {"qweight": reference.gptq_weights(q, bits)}  # noqa: E731
+    yield from _weight_cases("repack_gptq", _ALL_TYPES, make)
+    for case in list(_weight_cases("repack_gptq", _ALL_TYPES[:2], make))[:8]:
+        yield _with_perm(case)
+
+
+def _with_perm(case: Case) -> Case:
+    """The case with its rows sorted by an act-order's group index."""
+    experts, k, n = (case.fields[name] for name in ("num_experts", "k", "n"))
+    bits = 8 if case.fields["b_type"] == "kU8B128" else 4
+    q = _weights(k, experts, k, n, bits)
+    groups = _rng(n).permuted(np.tile(np.arange(k) // 32, (experts, 1)), axis=1)
+    perm = np.argsort(groups, axis=1, kind="stable").astype(np.int32)
+    inputs = {"qweight": reference.gptq_weights(q, bits), "perm": perm}
+    sorted_rows = reference.take_rows(q, perm)
+    out = reference.marlin_weights(sorted_rows, bits, False)
+    verify = _verify_lanes(sorted_rows, bits, False) if case.verify else None
+    return replace(
+        case, name=f"{case.name} perm", inputs=inputs, outputs={"out": out}, verify=verify
+    )
+
+
+def repack_awq_cases() -> Iterator[Case]:
+    types = [("kFloat16", "kU4"), ("kBFloat16", "kU8B128"), ("kS8", "kU4"), ("kFE4M3fn", "kU4")]
+    make = lambda q, bits: {"qweight": reference.awq_columns(q, bits)}  # noqa: E731
+    yield from _weight_cases("repack_awq", types, make)
+
+
+def repack_rows_cases() -> Iterator[Case]:
+    make = lambda q, bits: {"weights": reference.row_bytes(q, bits)}  # noqa: E731
+    yield from _weight_cases("repack_rows", _ALL_TYPES, make)
+
+
+def _half_scales(seed: int, shape: tuple[int, ...], bfloat16: bool) -> np.ndarray:
+    """Positive scales, subnormal ones among them, as 16-bit patterns."""
+    values = _rng(seed).random(shape) * 2.0 ** _rng(seed, 1).integers(-20, 4, shape)
+    return reference.half_bits(values.astype(np.float32), bfloat16)
+
+
+def _verify_columns(source: np.ndarray, channel: bool) -> Verify:
+    """Checks permuted columns position by position, in the first row."""
+
+    def verify(outputs: dict[str, np.ndarray]) -> str:
+        out = outputs["out"].reshape(source.shape)
+        for position in range(source.shape[-1]):
+            if out[0, 0, position] != source[0, 0, slow.column_of(position, channel)]:
+                return f"position {position} holds another column"
+        return ""
+
+    return verify
+
+
+_SCALE_SHAPES = [(1, 1, 64), (2, 3, 192), (3, 33, 256), (8, 64, 1536)]
+
+
+def permute_scales_cases() -> Iterator[Case]:
+    yield from _half_scale_cases()
+    yield from _byte_scale_cases()
+
+
+def _half_scale_cases() -> Iterator[Case]:
+    # (a_type, b_type, c_type, group_size, power of two)
+    kinds = [
+        ("kFloat16", "kU4B8", "kFloat16", 128, 0),
+        ("kBFloat16", "kU4", "kBFloat16", 32, 0),
+        ("kFloat16", "kU8B128", "kFloat16", 0, 0),
+        ("kBFloat16", "kU8B128", "kBFloat16", -1, 0),
+        ("kS8", "kU4B8", "kFloat16", 64, 0),
+        ("kS8", "kU4", "kBFloat16", -1, 0),
+        ("kFE4M3fn", "kU4B8", "kFloat16", 128, 9),
+        ("kFE4M3fn", "kU4", "kBFloat16", -1, 9),
+        ("kFloat16", "kFE4M3fn", "kFloat16", -1, 8),
+        ("kBFloat16", "kFE4M3fn", "kBFloat16", 128, 120),
+    ]
+    for index, (a_type, b_type, c_type, group_size, power) in enumerate(kinds):
+        channel = group_size == -1 or a_type in _A_TYPES_8
+        bfloat16 = c_type == "kBFloat16"
+        for experts, groups, n in _SCALE_SHAPES:
+            groups = 1 if group_size == -1 else groups
+            scales = _half_scales(index, (experts, groups, n), bfloat16)
+            changed = reference.scale_bits(scales, power, bfloat16)
+            yield from _scale_cases(
+                f"{a_type[1:]} {b_type[1:]} {c_type[1:]} g{group_size}",
+                {"a_type": a_type, "b_type": b_type, "c_type": c_type, "s_type": c_type},
+                group_size,
+                scales,
+                reference.permute_columns(changed, channel),
+                _verify_columns(changed, channel),
+            )
+
+
+def _byte_scale_cases() -> Iterator[Case]:
+    for a_type, s_type, group_size in [
+        ("kFloat16", "kFE4M3fn", 16),
+        ("kBFloat16", "kFE4M3fn", 16),
+        ("kBFloat16", "kFE8M0fnu", 32),
+        ("kFE4M3fn", "kFE8M0fnu", 32),
+    ]:
+        for experts, groups, n in _SCALE_SHAPES:
+            nvfp4 = s_type == "kFE4M3fn"
+            limit = 128 if nvfp4 else 256
+            scales = _rng(n, groups).integers(0, limit, (experts, groups, n), dtype=np.uint8)
+            if nvfp4:
+                out = reference.nvfp4_scales(scales)
+            else:
+                out = reference.mxfp4_scales(scales, a_type in _A_TYPES_8)
+            c_type = "kFloat16" if a_type == "kFloat16" else "kBFloat16"
+            yield from _scale_cases(
+                f"{a_type[1:]} {s_type[1:]}",
+                {"a_type": a_type, "b_type": "kFE2M1f", "c_type": c_type, "s_type": s_type},
+                group_size,
+                scales,
+                out,
+                None,
+            )
+
+
+def _scale_cases(
+    name: str,
+    types: dict[str, str],
+    group_size: int,
+    scales: np.ndarray,
+    out: np.ndarray,
+    verify: Verify | None,
+) -> Iterator[Case]:
+    """The case with both orders of the source."""
+    experts, groups, n = scales.shape
+    shape = {"num_experts": experts, "num_groups": groups, "n": n, "group_size": group_size}
+    for columns_first in (0, 1):
+        source = np.ascontiguousarray(scales.transpose(0, 2, 1)) if columns_first else scales
+        yield Case(
+            f"permute_scales {name} {experts}x{groups}x{n}{' columns first' * columns_first}",
+            "permute_scales",
+            {**types, **shape, "columns_first": columns_first},
+            {"scales": source},
+            {"out": out},
+            verify=verify,
+        )
+
+
+def other_permutation_cases() -> Iterator[Case]:
+    for experts, groups, n in _SCALE_SHAPES:
+        bias = _half_scales(n, (experts, 1, n), True)
+        yield Case(
+            f"permute_bias {experts}x{n}",
+            "permute_bias",
+            {"num_experts": experts, "n": n},
+            {"bias": bias},
+            {"out": reference.permute_columns(bias, channel=True)},
+            verify=_verify_columns(bias, channel=True),
+        )
+        zeros = _weights(n, experts, groups, n, 4)
+        for a_type in ("kFloat16", "kS8", "kFE4M3fn"):
+            eight_bit_a = a_type in _A_TYPES_8
+            yield Case(
+                f"permute_zero_points {a_type[1:]} {experts}x{groups}x{n}",
+                "permute_zero_points",
+                {"num_experts": experts, "num_groups": groups, "n": n, "a_type": a_type},
+                {"qzeros": reference.awq_columns(zeros, 4)},
+                {"out": reference.marlin_zero_points(zeros, eight_bit_a)},
+                verify=_verify_zero_points(zeros, eight_bit_a),
+            )
+    for experts, c_type, power in [(1, "kFloat16", 7), (300, "kBFloat16", 119)]:
+        scales = (_rng(experts).random(experts) * 1e-3).astype(np.float32)
+        yield Case(
+            f"scale_global_scales {c_type[1:]} {experts}",
+            "scale_global_scales",
+            {"num_experts": experts, "c_type": c_type},
+            {"global_scales": scales},
+            {"out": scales * np.float32(2.0**power)},
+        )
+
+
+def _verify_zero_points(zeros: np.ndarray, eight_bit_a: bool) -> Verify:
+    def verify(outputs: dict[str, np.ndarray]) -> str:
+        n = zeros.shape[-1]
+        words = outputs["out"].reshape(-1, n // 8)
+        for row in (0, len(words) - 1):
+            read = slow.zero_points_read(words[row], n, eight_bit_a)
+            if not np.array_equal(read, zeros.reshape(-1, n)[row]):
+                return f"row {row}: lanes read other zero points"
+        return ""
+
+    return verify
+
+
+def quantize_cases() -> Iterator[Case]:
+    for in_type in ("kFloat16", "kBFloat16"):
+        for out_type in ("kS8", "kFE4M3fn"):
+            for m, k, gap in [
+                (1, 16, 0),
+                (3, 64, 8),
+                (17, 2880, 0),
+                (64, 7168, 64),
+                (700, 1024, 0),
+            ]:
+                yield _quantize_case(in_type, out_type, m, k, gap)
+    yield Case(
+        "quantize_activations m 0",
+        "quantize_activations",
+        {"m": 0, "k": 64, "in_type": "kFloat16", "out_type": "kS8", "in_stride": 64},
+        {},
+        {"out": np.zeros(0, np.uint8), "scales": np.zeros(0, np.float32)},
+        sizes={"out": 64, "scales": 4},
+    )
+
+
+def _quantize_case(in_type: str, out_type: str, m: int, k: int, gap: int) -> Case:
+    bfloat16 = in_type == "kBFloat16"
+    rng = _rng(m, k)
+    rows = rng.standard_normal((m, k + gap)) * 2.0 ** rng.integers(-14, 10, (m, 1))
+    # Special rows: zeros, the smallest numbers, an infinity, a NaN.
+    bits = reference.half_bits(rows.astype(np.float32), bfloat16)
+    if m > 16:
+        bits[2] = 0
+        bits[3] = rng.integers(0, 4, k + gap)
+        bits[5, 7] = 0x7F80 if bfloat16 else 0x7C00
+        bits[6, 9] = 0x7FC0 if bfloat16 else 0x7E00
+        bits[8] |= 0x8000
+    values = reference.half_values(bits, bfloat16)[:, :k]
+    data, scales = reference.quantise_rows(values, out_type == "kFE4M3fn")
+
+    def verify(outputs: dict[str, np.ndarray]) -> str:
+        found = outputs["scales"].view(np.float32)
+        if not np.array_equal(found, scales, equal_nan=True):
+            return f"{int((found != scales).sum())} scales differ"
+        return ""
+
+    return Case(
+        f"quantize_activations {in_type[1:]} {out_type[1:]} {m}x{k}+{gap}",
+        "quantize_activations",
+        {"m": m, "k": k, "in_type": in_type, "out_type": out_type, "in_stride": k + gap},
+        {"in": bits},
+        {"out": data, "scales": np.zeros(0, np.float32)},
+        sizes={"scales": 4 * m},
+        verify=verify,
+        inexact=("scales",),
+    )
+
+
+def elementwise_cases() -> Iterator[Case]:
+    for bfloat16 in (False, True):
+        type_name = "kBFloat16" if bfloat16 else "kFloat16"
+        for m, n in [(1, 8), (5, 64), (33, 2880), (300, 1408)]:
+            values = _rng(m, n, 1).standard_normal((m, 2 * n)) * 3
+            yield _silu_case(type_name, reference.half_bits(values.astype(np.float32), bfloat16), n)
+        for m, n, top_k in [(1, 8, 1), (5, 64, 2), (33, 2880, 8), (300, 1408, 6)]:
+            yield _sum_case(type_name, m, n, top_k, remote=False)
+            yield _sum_case(type_name, m, n, top_k, remote=True)
+
+
+def _silu_case(type_name: str, bits: np.ndarray, n: int) -> Case:
+    bfloat16 = type_name == "kBFloat16"
+    exact = reference.silu_and_mul(reference.half_values(bits, bfloat16))
+    rounded = reference.half_bits(exact.astype(np.float32), bfloat16)
+
+    def verify(outputs: dict[str, np.ndarray]) -> str:
+        """The device's exp() may be off in float, so that a result in a thousand rounds away."""
+        distance = np.abs(outputs["out"].astype(np.int32).reshape(rounded.shape) - rounded)
+        if distance.max() > 1:
+            return f"{int((distance > 1).sum())} results are more than a unit off"
+        off = int(distance.sum())
+        return (
+            f"{off} of {distance.size} results are a unit off"
+            if off > 2 + distance.size // 500
+            else ""
+        )
+
+    return Case(
+        f"silu_and_mul {type_name[1:]} {bits.shape[0]}x{n}",
+        "silu_and_mul",
+        {"m": bits.shape[0], "n": n, "type": type_name},
+        {"in": bits},
+        {"out": np.zeros(0, np.uint16)},
+        sizes={"out": bits.nbytes // 2},
+        verify=verify,
+        inexact=("out",),
+    )
+
+
+def _sum_case(type_name: str, m: int, n: int, top_k: int, remote: bool) -> Case:
+    bfloat16 = type_name == "kBFloat16"
+    rng = _rng(m, n, top_k)
+    bits = reference.half_bits(rng.standard_normal((m * top_k, n)).astype(np.float32), bfloat16)
+    fields: dict[str, Any] = {"m": m, "n": n, "top_k": top_k, "type": type_name}
+    inputs = {"in": bits}
+    written = None
+    if remote:
+        expert_map = np.where(rng.random(12) < 0.5, -1, 3).astype(np.int32)
+        topk_ids = rng.integers(-1, 13, m * top_k).astype(np.int32)
+        valid = (topk_ids >= 0) & (topk_ids < 12)
+        written = valid & (expert_map[np.where(valid, topk_ids, 0)] >= 0)
+        bits[~written] = 0x7FA5  # a NaN, as rows that nobody wrote may hold
+        fields["num_experts"] = 12
+        inputs |= {"topk_ids": topk_ids, "expert_map": expert_map}
+    sums = reference.topk_sum(reference.half_values(bits, bfloat16), top_k, written)
+    return Case(
+        f"topk_sum {type_name[1:]} {m}x{top_k}x{n}{' remote' * remote}",
+        "topk_sum",
+        fields,
+        inputs,
+        {"out": reference.half_bits(sums, bfloat16)},
+    )
+
+
+# (ids, experts, block size)
+_ALIGN_SHAPES = [
+    (0, 8, 16),
+    (1, 1, 8),
+    (2, 8, 64),
+    (31, 3, 8),
+    (256, 8, 16),
+    (512, 64, 8),
+    (1000, 128, 16),
+    (1024, 1024, 8),
+    (2048, 256, 32),
+    (4095, 7, 48),
+    (4096, 513, 16),
+    (4097, 512, 64),
+    (5000, 1, 64),
+    (20000, 1000, 8),
+    (32768, 128, 64),
+    (131072, 256, 64),
+    (600011, 1024, 48),
+]
+
+
+def align_cases(capacity: Callable[[int, int, int], int]) -> Iterator[Case]:
+    for num_ids, experts, block_size in _ALIGN_SHAPES:
+        rng = _rng(num_ids, experts)
+        routings = {"even": rng.integers(0, experts, num_ids)}
+        if num_ids and num_ids <= 5000:
+            routings["one"] = np.full(num_ids, experts - 1)
+            routings["few"] = rng.integers(0, max(1, experts // 3), num_ids) * 2 % experts
+            routings["masked"] = rng.integers(-1, experts + 1, num_ids)
+        for label, ids in routings.items():
+            yield _align_case(ids.astype(np.int32), experts, block_size, label, capacity)
+            yield _align_case(ids.astype(np.int32), experts, block_size, label, capacity, "map")
+            yield _align_case(ids.astype(np.int32), experts, block_size, label, capacity, "drop")
+
+
+def _align_case(
+    ids: np.ndarray,
+    experts: int,
+    block_size: int,
+    label: str,
+    capacity: Callable[[int, int, int], int],
+    remote: str = "",
+) -> Case:
+    expert_map = None
+    if remote:
+        mine = _rng(experts).random(experts) < 0.5
+        expert_map = np.where(mine, np.cumsum(mine) - 1, -1).astype(np.int32)
+    expected = reference.align(ids, experts, block_size, expert_map, remote == "drop")
+    verify = None
+    if len(ids) <= 256:
+        verify = _verify_alignment(ids, experts, block_size, expert_map, remote == "drop")
+    places = capacity(len(ids), experts, block_size)
+    fields = {"num_ids": len(ids), "num_experts": experts, "block_size": block_size}
+    return Case(
+        f"moe_align {len(ids)} ids {experts} experts block {block_size} {label} {remote}".strip(),
+        "moe_align",
+        {**fields, "drop_remote": int(remote == "drop")},
+        {"topk_ids": ids} | ({} if expert_map is None else {"expert_map": expert_map}),
+        {
+            "sorted_token_ids": expected.sorted_token_ids,
+            "expert_ids": expected.expert_ids,
+            "num_tokens_past_padded": np.array([expected.num_tokens_past_padded], np.int32),
+        },
+        sizes={"sorted_token_ids": 4 * places, "expert_ids": 4 * (places // block_size)},
+        verify=verify,
+    )
+
+
+def _verify_alignment(
+    ids: np.ndarray, experts: int, block_size: int, expert_map: np.ndarray | None, drop: bool
+) -> Verify:
+    used_map = None if expert_map is None else expert_map.tolist()
+    expected = slow.align(ids.tolist(), experts, block_size, used_map, drop)
+
+    def verify(outputs: dict[str, np.ndarray]) -> str:
+        found = (outputs["sorted_token_ids"].tolist(), outputs["expert_ids"].tolist())
+        return "" if found == expected else "differs from the loop over experts"
+
+    return verify
+
+
+def all_cases(capacity: Callable[[int, int, int], int]) -> Iterator[Case]:
+    """Yields every case; `capacity` is moe_align_capacity()."""
+    yield from repack_gptq_cases()
+    yield from repack_awq_cases()
+    yield from repack_rows_cases()
+    yield from permute_scales_cases()
+    yield from other_permutation_cases()
+    yield from align_cases(capacity)
+    yield from quantize_cases()
+    yield from elementwise_cases()
