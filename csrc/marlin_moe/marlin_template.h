@@ -20,9 +20,19 @@
 
 namespace marlin_moe {
 
-// Multiplies stages [k_begin, k_end) of the tile that loader and multiplier
-// were pointed at. Two blocks of B's rows are in registers at a time: one is
-// multiplied while the next is loaded.
+// Where the pipeline stands: the slot that is multiplied, and the one before it, whose place the
+// next copy takes.
+template <int kStages>
+struct Slots {
+  int current = 0;
+  int last = kStages - 1;
+  __device__ __forceinline__ void advance() {
+    last = current;
+    current = current + 1 == kStages ? 0 : current + 1;
+  }
+};
+
+// Multiplies stages [k_begin, k_end) of the tile that loader and multiplier were pointed at.
 template <class Traits, class Multiplier>
 __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, Multiplier& multiplier,
                                                 int k_begin, int k_end) {
@@ -35,23 +45,40 @@ __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, Mul
   copy_async_wait<kStages - 2>();
   __syncthreads();
 
-  typename Multiplier::Fragment fragments[2];
-  int slot = 0;
-  int last_slot = kStages - 1;  // of the stage before, whose place the next copy takes
-  multiplier.load(fragments[0], slot, k_begin, 0);
-#pragma unroll 1
-  for (int k_tile = k_begin; k_tile < k_end; ++k_tile) {
-    multiplier.load(fragments[1], slot, k_tile, 1);
-    if (k_tile + kStages - 1 < k_end) loader.issue(k_tile + kStages - 1, last_slot);
+  Slots<kStages> slots;
+  const auto issue_ahead = [&](int k_tile) {
+    if (k_tile + kStages - 1 < k_end) loader.issue(k_tile + kStages - 1, slots.last);
     copy_async_commit();
-    multiplier.template multiply<0>(fragments[0]);
-
+  };
+  const auto await_next = [&] {
     copy_async_wait<kStages - 2>();
     __syncthreads();
-    last_slot = slot;
-    slot = slot + 1 == kStages ? 0 : slot + 1;
-    if (k_tile + 1 < k_end) multiplier.load(fragments[0], slot, k_tile + 1, 0);
-    multiplier.template multiply<1>(fragments[1]);
+    slots.advance();
+  };
+
+  // The two blocks of B's rows that a warp has in a stage.
+  typename Multiplier::Fragment fragments[2];
+  if constexpr (Multiplier::kMultipliesPairs) {
+#pragma unroll 1
+    for (int k_tile = k_begin; k_tile < k_end; ++k_tile) {
+      multiplier.load(fragments[0], slots.current, k_tile, 0);
+      multiplier.load(fragments[1], slots.current, k_tile, 1);
+      issue_ahead(k_tile);
+      multiplier.multiply_pair(fragments[0], fragments[1]);
+      await_next();
+    }
+  } else {
+    // One is multiplied while the other is loaded.
+    multiplier.load(fragments[0], slots.current, k_begin, 0);
+#pragma unroll 1
+    for (int k_tile = k_begin; k_tile < k_end; ++k_tile) {
+      multiplier.load(fragments[1], slots.current, k_tile, 1);
+      issue_ahead(k_tile);
+      multiplier.template multiply<0>(fragments[0]);
+      await_next();
+      if (k_tile + 1 < k_end) multiplier.load(fragments[0], slots.current, k_tile + 1, 0);
+      multiplier.template multiply<1>(fragments[1]);
+    }
   }
   multiplier.finish_tile();
   copy_async_wait<0>();

@@ -83,21 +83,21 @@ class Multiplier16 {
       if constexpr (!kTermsServeTile && (kSub == 0 || !kTermsServeStage)) {
         prepare_terms(fragment, j);
       }
-      std::uint32_t w[4];
-      dequantize(fragment, j, w);
-      if constexpr (Traits::kTransposed) {
-        const std::uint32_t weights[4] = {w[0], w[2], w[1], w[3]};
-        const std::uint32_t tokens[2] = {fragment.a[0][0], fragment.a[0][1]};
-        Element::mma(acc[0][j], weights, tokens);
-      } else {
-        const std::uint32_t left[2] = {w[0], w[1]};
-        const std::uint32_t right[2] = {w[2], w[3]};
+      multiply_tile(fragment, j);
+    }
+  }
+
+  // Adds the products of both blocks of a stage. With zero points and 32 rows this is faster than
+  // one after the other: what is computed of them serves both blocks, and no registers hold it for
+  // long.
+  static constexpr bool kMultipliesPairs =
+      Traits::kHasZeroPoints && Traits::kMBlocks == 2 && Traits::kGroupBlocks != 1;
+  __device__ __forceinline__ void multiply_pair(const Fragment& first, const Fragment& second) {
 #pragma unroll
-        for (int m = 0; m < Traits::kMBlocks; ++m) {
-          Element::mma(acc[m][2 * j], fragment.a[m], left);
-          Element::mma(acc[m][2 * j + 1], fragment.a[m], right);
-        }
-      }
+    for (int j = 0; j < 4; ++j) {
+      if constexpr (!kTermsServeTile) prepare_terms(first, j);
+      multiply_tile(first, j);
+      multiply_tile(second, j);
     }
   }
 
@@ -206,6 +206,25 @@ class Multiplier16 {
     if constexpr (Traits::kGrouped) {
       terms_[j].s_left = broadcast_low(fragment.s[0][j]);
       terms_[j].s_right = broadcast_high(fragment.s[0][j]);
+    }
+  }
+
+  // Products of the j-th 16×16 tile of weights with all rows.
+  __device__ __forceinline__ void multiply_tile(const Fragment& fragment, int j) {
+    std::uint32_t w[4];
+    dequantize(fragment, j, w);
+    if constexpr (Traits::kTransposed) {
+      const std::uint32_t weights[4] = {w[0], w[2], w[1], w[3]};
+      const std::uint32_t tokens[2] = {fragment.a[0][0], fragment.a[0][1]};
+      Element::mma(acc[0][j], weights, tokens);
+    } else {
+      const std::uint32_t left[2] = {w[0], w[1]};
+      const std::uint32_t right[2] = {w[2], w[3]};
+#pragma unroll
+      for (int m = 0; m < Traits::kMBlocks; ++m) {
+        Element::mma(acc[m][2 * j], fragment.a[m], left);
+        Element::mma(acc[m][2 * j + 1], fragment.a[m], right);
+      }
     }
   }
 

@@ -24,6 +24,8 @@ class Multiplier8 {
   static constexpr bool kExponentScales = Traits::kS == MARLIN_TYPE_NAMESPACE::kFE8M0fnu.id();
   static constexpr int kSumPower = kExponentScales ? 6 : 0;
 
+  static constexpr bool kMultipliesPairs = false;
+
   // What a lane needs to multiply one 32-row block of B.
   struct Fragment {
     std::uint32_t a[Traits::kMBlocks][4];  // 16×32 of A each
