@@ -136,8 +136,11 @@ int marlin_moe_gemm_choose_config(const marlin_moe_gemm_args* args,
   return marlin_moe::report(status);
 }
 
-int32_t marlin_moe_gemm_block_size(int32_t m, int32_t num_experts, int32_t top_k) {
-  return marlin_moe::moe_gemm_block_size(m, num_experts, top_k);
+int32_t marlin_moe_gemm_block_size(int32_t m, int32_t num_experts, int32_t top_k, int32_t a_type) {
+  marlin_moe::ScalarType type{};
+  const marlin_moe::Status status = marlin_moe::to_type("a_type", a_type, &type);
+  if (marlin_moe::report(status) != MARLIN_MOE_OK) return 0;
+  return marlin_moe::moe_gemm_block_size(m, num_experts, top_k, type);
 }
 
 const char* marlin_moe_last_error(void) { return marlin_moe::last_error().c_str(); }

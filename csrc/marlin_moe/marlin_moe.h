@@ -91,8 +91,8 @@ int marlin_moe_gemm_workspace_size(const marlin_moe_gemm_args* args, size_t* byt
  * shapes and types. */
 int marlin_moe_gemm_choose_config(const marlin_moe_gemm_args* args, marlin_moe_gemm_config* config);
 
-/* The block size to align tokens with. */
-int32_t marlin_moe_gemm_block_size(int32_t m, int32_t num_experts, int32_t top_k);
+/* The block size to align tokens with, for activations of a marlin_moe_type; 0 if it is none. */
+int32_t marlin_moe_gemm_block_size(int32_t m, int32_t num_experts, int32_t top_k, int32_t a_type);
 
 /* Why the last call of this thread that did not return MARLIN_MOE_OK failed;
  * never null. Valid until the thread's next call. */

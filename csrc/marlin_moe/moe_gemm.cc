@@ -194,9 +194,10 @@ Status moe_gemm_workspace_size(const MoeGemmArgs& args, std::size_t* bytes) {
   return status;
 }
 
-int moe_gemm_block_size(int m, int num_experts, int top_k) {
+int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_type) {
   const double per_expert = static_cast<double>(m) * top_k / std::max(num_experts, 1);
   for (const int size : {8, 16, 32, 48}) {
+    if (size == 8 && a_type.size_bits() == 8) continue;
     if (per_expert < 0.9 * size) return size;
   }
   return 64;

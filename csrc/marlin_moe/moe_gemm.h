@@ -115,7 +115,8 @@ Status moe_gemm_workspace_size(const MoeGemmArgs& args, std::size_t* bytes);
 
 // The block size to align tokens with before calling moe_gemm(), from the
 // tokens per expert.
-int moe_gemm_block_size(int m, int num_experts, int top_k);
+// 8-bit activations have kernels from 16 on.
+int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_type);
 
 // Sets *config to the configuration that moe_gemm() uses for these arguments.
 Status moe_gemm_choose_config(const MoeGemmArgs& args, MoeGemmConfig* config);

@@ -23,7 +23,11 @@ int main(void) {
   expect(marlin_moe_gemm(&args, NULL) == MARLIN_MOE_INVALID_ARGUMENT, "no type is refused");
   expect(strstr(marlin_moe_last_error(), "a_type = 0") != NULL, "the message names a_type");
   expect(marlin_moe_gemm(NULL, NULL) == MARLIN_MOE_INVALID_ARGUMENT, "null is refused");
-  expect(marlin_moe_gemm_block_size(1, 8, 2) == 8, "few tokens get small blocks");
-  expect(marlin_moe_gemm_block_size(4096, 8, 2) == 64, "many tokens get large blocks");
+  expect(marlin_moe_gemm_block_size(1, 8, 2, MARLIN_MOE_FLOAT16) == 8,
+         "few tokens get small blocks");
+  expect(marlin_moe_gemm_block_size(1, 8, 2, MARLIN_MOE_S8) == 16, "with 8-bit A from 16 on");
+  expect(marlin_moe_gemm_block_size(1, 8, 2, 0) == 0, "no type gets no blocks");
+  expect(marlin_moe_gemm_block_size(4096, 8, 2, MARLIN_MOE_BFLOAT16) == 64,
+         "many tokens get large blocks");
   return failures == 0 ? 0 : 1;
 }

@@ -228,8 +228,8 @@ class Workload:
 
     def chosen_block_size(self) -> int:
         base = self._base
-        chosen = self._library.block_size(base["m"], base["num_experts"], base["top_k"])
-        return max(chosen, 16) if self._case.a_type in ("kS8", "kFE4M3fn") else chosen
+        names = ("m", "num_experts", "top_k", "a_type")
+        return self._library.block_size(*(base[name] for name in names))
 
     def sets(self, block_size: int) -> list[Any]:
         """Returns the argument structs for a block size; what they point to stays with self."""

@@ -98,8 +98,10 @@ class MoeGemmLibrary:
         config = self.Config()
         return self._call("choose_config", ctypes.byref(args), ctypes.byref(config)), config
 
-    def block_size(self, m: int, num_experts: int, top_k: int) -> int:
-        return int(self._lib.moe_gemm_test_block_size(m, num_experts, top_k))
+    def block_size(self, m: int, num_experts: int, top_k: int, a_type: int) -> int:
+        """Returns the block size to align tokens with; `a_type` is an id."""
+        function = self._lib.moe_gemm_test_block_size
+        return int(function(m, num_experts, top_k, ctypes.c_int64(a_type)))
 
     def _timed(self, function: str, sets: list[Any], config: Any, *numbers: int) -> float:
         microseconds = ctypes.c_float()

@@ -32,6 +32,7 @@ using pointer = void*;
   FIELD(int32, group_size)               \
   FIELD(int32, num_groups)               \
   FIELD(int32, expert_parallel)          \
+  FIELD(int32, atomic_reduce)            \
   FIELD(int64, a_type)                   \
   FIELD(int64, b_type)                   \
   FIELD(int64, c_type)                   \
@@ -104,6 +105,7 @@ moe::MoeGemmArgs from_test(const TestArgs& in) {
   out.expert_ids = static_cast<const int*>(in.expert_ids);
   out.num_tokens_past_padded = static_cast<const int*>(in.num_tokens_past_padded);
   out.expert_parallel = in.expert_parallel != 0;
+  out.atomic_reduce = in.atomic_reduce != 0;
   out.c = in.c;
   out.workspace = in.workspace;
   out.workspace_bytes = static_cast<std::size_t>(in.workspace_bytes);
@@ -341,8 +343,8 @@ int moe_gemm_test_choose_config(const TestArgs* args, TestConfig* config, char* 
   return report(status, message, message_bytes);
 }
 
-int moe_gemm_test_block_size(int m, int num_experts, int top_k) {
-  return moe::moe_gemm_block_size(m, num_experts, top_k);
+int moe_gemm_test_block_size(int m, int num_experts, int top_k, int64 a_type) {
+  return moe::moe_gemm_block_size(m, num_experts, top_k, moe::ScalarType::from_id(a_type));
 }
 
 // Median microseconds on the device of one launch: `repeats` batches of `launches` that go round

@@ -185,8 +185,9 @@ class Problem:
             topk_weights=self._on_device(self._topk_weights),
             expert_parallel=int(case.flag_parallel),
         )
-        chosen = self._library.block_size(case.m, case.local_experts, case.top_k)
-        args.block_size = case.block_size or max(chosen, key.block_sizes[0])
+        args.block_size = case.block_size or self._library.block_size(
+            case.m, case.local_experts, case.top_k, args.a_type
+        )
         if self._device != "cpu":
             args.stream = torch.cuda.current_stream().cuda_stream
         return args

@@ -189,6 +189,22 @@ def one_workspace_for_many_shapes(bench: Bench) -> str:
     return f"{workspace.bytes.numel()} bytes"
 
 
+def atomic_reduction(bench: Bench) -> str:
+    """Tiles summed by atomic additions are right, again and again, and leave the workspace zero."""
+    for m, n, k in ((1, 128, 2048), (17, 1024, 2048), (300, 384, 1024)):
+        problem = bench.problem(m, n=n, k=k, bias=True)
+        problem.args.atomic_reduce = 1
+        problem.new_workspace()
+        for _ in range(3):
+            bench.checked_run(problem)
+            sums = problem.workspace.bytes
+            if problem.weights.g_idx is not None:
+                sums = sums[: -problem.case.m * problem.case.top_k * k * 2]
+            if bool(sums.any()):
+                raise CheckFailedError(f"{problem.case.name}: the workspace is not left zero")
+    return ""
+
+
 def weights_beyond_4_gib(bench: Bench) -> str:
     """Offsets into B past 2^32 bytes are right."""
     problem = bench.problem(8, n=4096, k=8192, num_experts=272, top_k=8)
@@ -348,6 +364,7 @@ _SMALL: list[Callable[[Bench], str]] = [
     extreme_operands,
     repeated_runs,
     one_workspace_for_many_shapes,
+    atomic_reduction,
     refusals,
 ]
 _ON_STREAMS: list[Callable[[Bench], str]] = [graph_replay, two_streams]

@@ -200,9 +200,17 @@ class Weights:
         return values
 
     def column_sizes(self, expert: int) -> torch.Tensor:
-        """Returns the root mean square of each column of dequantised(), [n]."""
+        """Returns the root mean square of each column of dequantised(), [n].
+
+        Kernels that scale f16 weights have them as f16 numbers, whose precision ends at 2^-14: a
+        smaller column counts as of that size.
+        """
         if expert not in self._column_sizes:
-            self._column_sizes[expert] = self.dequantised(expert).square().mean(dim=0).sqrt()
+            sizes = self.dequantised(expert).square().mean(dim=0).sqrt()
+            grouped = self.key.group_size != layouts.GROUP_CHANNEL
+            if self.key.a_type == "kFloat16" and grouped:
+                sizes = sizes.clamp(min=2.0**-14)
+            self._column_sizes[expert] = sizes
         return self._column_sizes[expert]
 
     def exact_bias(self) -> torch.Tensor:
