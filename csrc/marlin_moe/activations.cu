@@ -94,7 +94,7 @@ __device__ __forceinline__ std::uint32_t largest_of_block(std::uint32_t pair) {
 
 template <class Numbers, class Bytes>
 __global__ void quantize_rows_kernel(int vectors, std::int64_t in_stride, const std::uint16_t* in,
-                                     uint2* out, float* scales) {
+                                     uint2* out, float* scales, const float* factor) {
   const std::int64_t row = blockIdx.x;
   const uint4* from = reinterpret_cast<const uint4*>(in + row * in_stride);
   std::uint32_t pair = 0;
@@ -104,7 +104,7 @@ __global__ void quantize_rows_kernel(int vectors, std::int64_t in_stride, const 
     pair = larger_magnitudes(larger_magnitudes(pair, bits.z), bits.w);
   }
   const float scale = __fdiv_rn(Numbers::unpack(largest_of_block(pair)), Bytes::kLargest);
-  if (threadIdx.x == 0) scales[row] = scale;
+  if (threadIdx.x == 0) scales[row] = factor == nullptr ? scale : scale * *factor;
   const float divisor = scale == 0.0f ? 1.0f : scale;
   for (int i = static_cast<int>(threadIdx.x); i < vectors; i += static_cast<int>(blockDim.x)) {
     float values[kVector];
@@ -134,6 +134,7 @@ Status quantize_activations(const QuantizeActivationsArgs& args) {
   checker.stride("in_stride", args.in_stride, args.k, kVector);
   checker.pointer("out", args.out, 16);
   checker.pointer("scales", args.scales, 4);
+  checker.optional_pointer("factor", args.factor, 4);
   if (!checker.ok()) return checker.status();
 
   const bool half = args.in_type == types::kFloat16;
@@ -147,7 +148,7 @@ Status quantize_activations(const QuantizeActivationsArgs& args) {
   const int threads = std::min(512, (vectors + 31) / 32 * 32);
   return launch("quantize_activations", kernel, dim3(static_cast<unsigned>(args.m)), threads, 0,
                 args.stream, vectors, args.in_stride, static_cast<const std::uint16_t*>(args.in),
-                static_cast<uint2*>(args.out), args.scales);
+                static_cast<uint2*>(args.out), args.scales, args.factor);
 }
 
 template <class Numbers>

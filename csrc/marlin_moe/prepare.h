@@ -1,7 +1,7 @@
 // Turns the weights of checkpoints into the layouts that moe_gemm() reads, on the GPU, once at load
 // time: repacked weights, permuted scales, biases and zero points.
 //
-// Each call checks its arguments and launches one kernel on the stream. Nothing is allocated,
+// Each call checks its arguments and launches its work on the stream. Nothing is allocated,
 // nothing is synchronised, and calls can be captured into a CUDA graph. Pointers are device
 // pointers, aligned to 16 bytes unless said otherwise; matrices are row-major; results may not
 // overlap their sources. Nibbles and bytes of a word are counted from its low end.
@@ -59,6 +59,8 @@ Status repack_rows(const RepackRowsArgs& args);
 //  - s_type = c_type: permuted, and multiplied by the power of two that the kernels' dequantisation
 //    owes: 2^8 (kFloat16) or 2^120 (kBFloat16) for b_type kFE4M3fn, 2^9 for integer weights beside
 //    a_type kFE4M3fn;
+//  - the same in groups beside a_type kS8: to int16 multiples of *a_factor, the largest magnitude /
+//    4096, permuted; activations' scales have to be multiplied by it (quantize_activations() does);
 //  - kFE4M3fn (NVFP4): to the upper byte of the kFloat16 number s * 2^7 without its sign, permuted;
 //  - kFE8M0fnu (MXFP4): permuted.
 struct PermuteScalesArgs {
@@ -73,6 +75,8 @@ struct PermuteScalesArgs {
   bool columns_first = false;          // the source is [num_experts, n, num_groups]
   const void* scales = nullptr;        // s_type [num_experts, num_groups, n]
   void* out = nullptr;                 // s_type [num_experts, num_groups, n]
+  // Written in groups beside a_type kS8 only: [1], aligned to 4 bytes.
+  float* a_factor = nullptr;
   cudaStream_t stream = nullptr;
 };
 Status permute_scales(const PermuteScalesArgs& args);

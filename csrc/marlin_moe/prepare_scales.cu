@@ -2,6 +2,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "layout.h"
@@ -37,6 +38,25 @@ struct ScaledBFloat16 {
   float factor;
   __device__ __forceinline__ Scale operator()(Scale s) const {
     return __float2bfloat16_rn(__bfloat162float(s) * factor);
+  }
+};
+
+// What a 16-bit scale is, as a number.
+template <bool kBFloat16>
+__device__ __forceinline__ float scale_value(std::uint16_t bits) {
+  if constexpr (kBFloat16) return __uint_as_float(static_cast<std::uint32_t>(bits) << 16);
+  return __half2float(__ushort_as_half(bits));
+}
+
+// A 16-bit scale as a multiple of *factor, in 16 bits.
+template <bool kBFloat16>
+struct FixedPointScale {
+  using Scale = std::uint16_t;
+  const float* factor;
+  __device__ __forceinline__ Scale operator()(Scale bits) const {
+    if (*factor == 0.0f) return 0;
+    const int multiple = __float2int_rn(__fdiv_rn(scale_value<kBFloat16>(bits), *factor));
+    return static_cast<Scale>(multiple);
   }
 };
 
@@ -100,6 +120,44 @@ static Status launch_scales(const char* name, int num_experts, const ScaleShape&
                 static_cast<const Scale*>(scales), static_cast<Scale*>(out));
 }
 
+// What the largest magnitude is a multiple of, in fixed point.
+static constexpr float kFixedPointOne = 4096.0f;
+
+// Raises *factor, which starts at 0, to the largest magnitude / kFixedPointOne. Magnitudes are not
+// negative, so that their bits have the order of the numbers.
+template <bool kBFloat16>
+__global__ void find_factor_kernel(std::int64_t count, const std::uint16_t* scales, float* factor) {
+  float largest = 0.0f;
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
+       i += static_cast<std::int64_t>(gridDim.x) * blockDim.x) {
+    largest = fmaxf(largest, fabsf(scale_value<kBFloat16>(scales[i])));
+  }
+  for (int distance = 16; distance > 0; distance /= 2) {
+    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, distance));
+  }
+  if (threadIdx.x % 32 == 0) {
+    atomicMax(reinterpret_cast<int*>(factor), __float_as_int(largest / kFixedPointOne));
+  }
+}
+
+template <bool kBFloat16>
+static Status fixed_point_scales(const PermuteScalesArgs& args, const ScaleShape& shape) {
+  const char* name = "permute_scales";
+  const cudaError_t error = cudaMemsetAsync(args.a_factor, 0, sizeof(float), args.stream);
+  if (error != cudaSuccess) {
+    return {StatusCode::kCudaError, std::string(name) + ": " + cudaGetErrorString(error)};
+  }
+  const std::int64_t count = static_cast<std::int64_t>(args.num_experts) * args.num_groups * args.n;
+  constexpr std::int64_t kMostBlocks = 1024;
+  const std::int64_t blocks = std::min(kMostBlocks, (count + kScaleThreads - 1) / kScaleThreads);
+  Status status = launch(name, find_factor_kernel<kBFloat16>, dim3(static_cast<unsigned>(blocks)),
+                         kScaleThreads, 0, args.stream, count,
+                         static_cast<const std::uint16_t*>(args.scales), args.a_factor);
+  if (!status.ok()) return status;
+  return launch_scales(name, args.num_experts, shape, FixedPointScale<kBFloat16>{args.a_factor},
+                       args.scales, args.out, args.stream);
+}
+
 // The power of two that the kernels' dequantisation leaves to scales of the output's type.
 static int owed_power(const PermuteScalesArgs& args) {
   namespace types = MARLIN_TYPE_NAMESPACE;
@@ -148,6 +206,8 @@ Status permute_scales(const PermuteScalesArgs& args) {
   check_groups(args, &checker);
   checker.pointer("scales", args.scales, 16);
   checker.pointer("out", args.out, 16);
+  const bool fixed_point = args.a_type == types::kS8 && args.group_size != kGroupSizeChannel;
+  if (fixed_point) checker.pointer("a_factor", args.a_factor, 4);
   if (!checker.ok()) return checker.status();
 
   const bool eight_bit_a = args.a_type.size_bits() == 8;
@@ -161,6 +221,10 @@ Status permute_scales(const PermuteScalesArgs& args) {
   };
   if (args.s_type == types::kFE4M3fn) return start(Nvfp4Scale{});
   if (args.s_type == types::kFE8M0fnu) return start(Mxfp4Scale{});
+  if (fixed_point) {
+    return args.s_type == types::kFloat16 ? fixed_point_scales<false>(args, shape)
+                                          : fixed_point_scales<true>(args, shape);
+  }
   const int power = owed_power(args);
   if (power == 0) return start(CopiedScale{});
   const float factor = __builtin_ldexpf(1.0f, power);

@@ -163,7 +163,22 @@ def _verify_columns(source: np.ndarray, channel: bool) -> Verify:
 _SCALE_SHAPES = [(1, 1, 64), (2, 3, 192), (3, 33, 256), (8, 64, 1536)]
 
 
+def _fixed_point_cases() -> Iterator[Case]:
+    for c_type, group_size in [("kFloat16", 64), ("kBFloat16", 128)]:
+        bfloat16 = c_type == "kBFloat16"
+        for experts, groups, n in _SCALE_SHAPES:
+            scales = _half_scales(n, (experts, groups, n), bfloat16)
+            if (experts, n) == (2, 192):
+                scales[:] = 0
+            multiples, factor = reference.fixed_point_scales(scales, bfloat16)
+            types = {"a_type": "kS8", "b_type": "kU4B8", "c_type": c_type, "s_type": c_type}
+            out = reference.permute_columns(multiples.view(np.uint16), channel=True)
+            for case in _scale_cases(f"S8 {c_type[1:]}", types, group_size, scales, out, None):
+                yield replace(case, outputs={**case.outputs, "a_factor": np.array([factor])})
+
+
 def permute_scales_cases() -> Iterator[Case]:
+    yield from _fixed_point_cases()
     yield from _half_scale_cases()
     yield from _byte_scale_cases()
 
@@ -175,7 +190,6 @@ def _half_scale_cases() -> Iterator[Case]:
         ("kBFloat16", "kU4", "kBFloat16", 32, 0),
         ("kFloat16", "kU8B128", "kFloat16", 0, 0),
         ("kBFloat16", "kU8B128", "kBFloat16", -1, 0),
-        ("kS8", "kU4B8", "kFloat16", 64, 0),
         ("kS8", "kU4", "kBFloat16", -1, 0),
         ("kFE4M3fn", "kU4B8", "kFloat16", 128, 9),
         ("kFE4M3fn", "kU4", "kBFloat16", -1, 9),
@@ -305,6 +319,7 @@ def quantize_cases() -> Iterator[Case]:
                 (700, 1024, 0),
             ]:
                 yield _quantize_case(in_type, out_type, m, k, gap)
+    yield _quantize_case("kBFloat16", "kS8", 33, 256, 0, 1.7e-6)
     yield Case(
         "quantize_activations m 0",
         "quantize_activations",
@@ -315,7 +330,9 @@ def quantize_cases() -> Iterator[Case]:
     )
 
 
-def _quantize_case(in_type: str, out_type: str, m: int, k: int, gap: int) -> Case:
+def _quantize_case(
+    in_type: str, out_type: str, m: int, k: int, gap: int, factor: float = 1.0
+) -> Case:
     bfloat16 = in_type == "kBFloat16"
     rng = _rng(m, k)
     rows = rng.standard_normal((m, k + gap)) * 2.0 ** rng.integers(-14, 10, (m, 1))
@@ -329,6 +346,7 @@ def _quantize_case(in_type: str, out_type: str, m: int, k: int, gap: int) -> Cas
         bits[8] |= 0x8000
     values = reference.half_values(bits, bfloat16)[:, :k]
     data, scales = reference.quantise_rows(values, out_type == "kFE4M3fn")
+    scales = scales * np.float32(factor)
 
     def verify(outputs: dict[str, np.ndarray]) -> str:
         found = outputs["scales"].view(np.float32)
@@ -340,7 +358,7 @@ def _quantize_case(in_type: str, out_type: str, m: int, k: int, gap: int) -> Cas
         f"quantize_activations {in_type[1:]} {out_type[1:]} {m}x{k}+{gap}",
         "quantize_activations",
         {"m": m, "k": k, "in_type": in_type, "out_type": out_type, "in_stride": k + gap},
-        {"in": bits},
+        {"in": bits} | ({} if factor == 1 else {"factor": np.array([factor], np.float32)}),
         {"out": data, "scales": np.zeros(0, np.float32)},
         sizes={"scales": 4 * m},
         verify=verify,

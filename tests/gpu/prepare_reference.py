@@ -170,6 +170,15 @@ def mxfp4_scales(scales: np.ndarray, eight_bit_a: bool) -> np.ndarray:
     return _reordered(permute_columns(scales, channel=eight_bit_a), FOUR_ORDER)
 
 
+def fixed_point_scales(bits: np.ndarray, bfloat16: bool) -> tuple[np.ndarray, np.float32]:
+    """Returns 16-bit scales as int16 multiples of a factor, and the factor: the largest / 4096."""
+    values = half_values(bits, bfloat16)
+    factor = np.abs(values).max() / np.float32(4096)
+    if factor == 0:
+        return np.zeros(bits.shape, np.int16), factor
+    return np.rint(values / factor).astype(np.int16), factor
+
+
 def quantise_rows(values: np.ndarray, e4m3: bool) -> tuple[np.ndarray, np.ndarray]:
     """Quantises float32 [m, k] by rows; returns (uint8 bytes [m, k], float32 scales [m])."""
     with np.errstate(invalid="ignore", divide="ignore"):

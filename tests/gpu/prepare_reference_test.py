@@ -161,6 +161,17 @@ def test_scales_are_multiplied_by_powers_of_two_exactly() -> None:
         )
 
 
+def test_fixed_point_scales_are_within_half_a_step() -> None:
+    values = np.random.default_rng(17).random((2, 3, 64)).astype(np.float32)
+    for bfloat16 in (False, True):
+        bits = fast.half_bits(values, bfloat16)
+        exact = fast.half_values(bits, bfloat16)
+        multiples, factor = fast.fixed_point_scales(bits, bfloat16)
+        assert multiples.max() == 4096 and factor == exact.max() / 4096
+        assert (np.abs(multiples * factor - exact) <= factor * 0.5001).all()
+    assert fast.fixed_point_scales(np.zeros(4, np.uint16), False)[1] == 0
+
+
 def test_int8_rows_are_within_half_a_step() -> None:
     values = np.random.default_rng(10).standard_normal((5, 64)).astype(np.float32)
     values[2] = 0

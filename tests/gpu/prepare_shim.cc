@@ -61,6 +61,7 @@ using pointer = void*;
   FIELD(int64, c_type, c_type)               \
   FIELD(int64, s_type, s_type)               \
   FIELD(pointer, scales, scales)             \
+  FIELD(pointer, a_factor, a_factor)         \
   FIELD(pointer, out, out)                   \
   FIELD(pointer, stream, stream)
 
@@ -110,6 +111,7 @@ using pointer = void*;
   FIELD(pointer, in, in)                         \
   FIELD(pointer, out, out)                       \
   FIELD(pointer, scales, scales)                 \
+  FIELD(pointer, factor, factor)                 \
   FIELD(pointer, stream, stream)
 
 #define PREPARE_TEST_SILU_AND_MUL(FIELD) \
