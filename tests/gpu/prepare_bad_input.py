@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import prepare_cases
 from prepare_cases import Case
 
 _BAD_TYPE = "kFE8M0fnu"
+# Key of a good case of moe_align() that needs a workspace.
+_MANY_IDS = "moe_align many"
 _HUGE = (1 << 20) + 64
 
 
@@ -131,21 +132,22 @@ _GOOD = {
 }
 
 
-def all_bad_input(capacity: Callable[[int, int, int], int]) -> Iterator[BadInput]:
-    """Yields every call that must be refused; `capacity` is moe_align_capacity()."""
-    good: dict[str, Case] = {}
-    many_ids = None
-    for case in prepare_cases.all_cases(capacity):
-        if _GOOD.get(case.function, "") in case.name:
-            good.setdefault(case.function, case)
-        if case.function == "moe_align" and case.fields["num_ids"] == 5000:
-            many_ids = many_ids or case
+def keep_good(case: Case, good: dict[str, Case]) -> None:
+    """Keeps a case in `good`, by function, if it is the one to be spoilt."""
+    if _GOOD.get(case.function, "") in case.name:
+        good.setdefault(case.function, case)
+    if case.function == "moe_align" and case.fields["num_ids"] == 5000:
+        good.setdefault(_MANY_IDS, case)
+
+
+def all_bad_input(good: dict[str, Case]) -> Iterator[BadInput]:
+    """Yields every call that must be refused, made from what keep_good() kept."""
     for function, refused in _REFUSED.items():
         for name, values in refused:
             for value in values:
                 yield BadInput(good[function], {name: value}, name)
     yield from _combinations(good)
-    assert many_ids is not None
+    many_ids = good[_MANY_IDS]
     yield BadInput(many_ids, {"workspace": None}, "workspace")
     yield BadInput(many_ids, {"workspace": 2}, "workspace")
     yield BadInput(many_ids, {"workspace_bytes": 7}, "workspace_bytes", "insufficient_workspace")

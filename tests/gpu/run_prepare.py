@@ -147,10 +147,12 @@ def main(argv: list[str]) -> int:
             failures.append({"name": name, "problems": problems})
             print(f"FAIL {name}: {'; '.join(problems)[:400]}", flush=True)
 
+    good: dict[str, Case] = {}
     for case in prepare_cases.all_cases(library.align_capacity):
+        prepare_bad_input.keep_good(case, good)
         if options.only in case.name:
             record(case.function, case.name, run_case(library, case, not options.no_graphs))
-    for bad in prepare_bad_input.all_bad_input(library.align_capacity):
+    for bad in prepare_bad_input.all_bad_input(good):
         if options.only in bad.name:
             record("bad input", bad.name, run_bad_input(library, bad))
     timing: list[dict[str, Any]] = []
