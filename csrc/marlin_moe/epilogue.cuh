@@ -1,10 +1,9 @@
-// From a warp's sums to rows of C: over the k warps of a block, over the blocks
-// that share a tile, then scales, bias, top-k weight and rounding.
+// From a warp's sums to rows of C: over the k warps of a block, over the blocks that share a tile,
+// then scales, bias, top-k weight and rounding.
 //
-// Both sums are taken in a fixed order, so a launch gives the same bits every
-// time, unless the caller asks for atomic additions: then a tile's contributors
-// add to one sum in whatever order they come, and its owner reads one sum
-// instead of one for each of them.
+// Both sums are taken in a fixed order, so a launch gives the same bits every time, unless the
+// caller asks for atomic additions: then a tile's contributors add to one sum in whatever order
+// they come, and its owner reads one sum instead of one for each of them.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +16,7 @@ namespace marlin_moe {
 // A block's share of a tile: which stripes hold the rest of it.
 struct TileShare {
   bool owns;              // holds the tile's first stage, writes C
-  int first_contributor;  // stripes whose partial sums the owner adds, in this
-                          // order;
+  int first_contributor;  // stripes whose partial sums the owner adds, in this order;
   int num_contributors;   // none: the block has the whole tile
   int owner;              // stripe that owns the tile
 };
@@ -32,12 +30,11 @@ class Epilogue {
                                       int stripe)
       : params_(params), sums_(reinterpret_cast<float*>(shared)), ids_(ids), stripe_(stripe) {}
 
-  // Finishes the tile of `multiplier`. All threads of the block call it, after
-  // the last copy into shared memory has arrived and been read.
+  // Finishes the tile of `multiplier`. All threads of the block call it, after the last copy into
+  // shared memory has arrived and been read.
   __device__ __forceinline__ void run(const Multiplier& multiplier, const TileShare& share,
                                       int expert, int n_tile) {
-    // Not unrolled over m blocks: each of them picks its registers by a uniform
-    // branch instead.
+    // Not unrolled over m blocks: each of them picks its registers by a uniform branch instead.
 #pragma unroll 1
     for (int m = 0; m < Traits::kMBlocks; ++m) {
       store_sums(multiplier, m);
@@ -90,8 +87,7 @@ class Epilogue {
     }
   }
 
-  // Finishes eight columns of a row: writes them to C, or to the stripe's
-  // partial sums.
+  // Finishes eight columns of a row: writes them to C, or to the stripe's partial sums.
   __device__ __forceinline__ void finish_unit(const TileShare& share, int expert, int n_tile,
                                               int m_block, int unit) {
     const int row = unit / kUnitsPerRow;
@@ -114,8 +110,7 @@ class Epilogue {
     if (params_.atomic_reduce) {
       if (share.num_contributors > 0) take_global(v, partial(stripe_) + tile_offset);
     } else {
-      // Unrolled so that several loads are under way before the first sum, in
-      // the same order.
+      // Unrolled so that several loads are under way before the first sum, in the same order.
 #pragma unroll 4
       for (int i = 0; i < share.num_contributors; ++i) {
         add_global(v, partial(share.first_contributor + i) + tile_offset);
@@ -138,8 +133,7 @@ class Epilogue {
     to[1] = make_float4(v[4], v[5], v[6], v[7]);
   }
 
-  // Of the stripe's own sums or, with atomic additions, of those of its last
-  // tile.
+  // Of the stripe's own sums or, with atomic additions, of those of its last tile.
   __device__ __forceinline__ float* partial(int stripe) const {
     return params_.partials + static_cast<std::int64_t>(stripe) * kShape.tile_elements();
   }
@@ -159,8 +153,7 @@ class Epilogue {
     add(v, __ldcg(quads), __ldcg(quads + 1));
   }
 
-  // Adds sums that were made by atomic additions, and leaves zeros for the next
-  // launch.
+  // Adds sums that were made by atomic additions, and leaves zeros for the next launch.
   static __device__ __forceinline__ void take_global(float (&v)[kUnit], float* from) {
     add_global(v, from);
     float4* quads = reinterpret_cast<float4*>(from);
@@ -204,9 +197,9 @@ class Epilogue {
                              (static_cast<std::int64_t>(id) * params_.n + column) * 2) = out;
   }
 
-  // Eight neighbouring columns of a per-column vector [expert, n]. Within 32
-  // columns position 8 i + t holds column 2 i + {0, 1, 8, 9, 16, 17, 24,
-  // 25}[t]: columns 8 j + 2 i + {0, 1} stand together at position 8 i + 2 j.
+  // Eight neighbouring columns of a per-column vector [expert, n]. Within 32 columns position 8 i +
+  // t holds column 2 i + {0, 1, 8, 9, 16, 17, 24, 25}[t]: columns 8 j + 2 i + {0, 1} stand together
+  // at position 8 i + 2 j.
   __device__ __forceinline__ void load_permuted(float (&out)[kUnit], const void* vector, int expert,
                                                 int column) const {
     const std::int64_t first = static_cast<std::int64_t>(expert) * params_.n + column / 32 * 32;
@@ -245,8 +238,8 @@ class Epilogue {
     }
   }
 
-  // The barrier behind the last m block orders the other threads' partial sums
-  // before the signal, and a release is cumulative.
+  // The barrier behind the last m block orders the other threads' partial sums before the signal,
+  // and a release is cumulative.
   __device__ __forceinline__ void contribute(const TileShare& share) {
     if (position_.thread != 0) return;
     if (params_.atomic_reduce) {

@@ -1,9 +1,7 @@
-// The documented interface of a kernel: its template parameters and its
-// arguments.
+// The documented interface of a kernel: its template parameters and its arguments.
 //
-// Generated files instantiate the template explicitly, the launcher takes its
-// address through the generated selector. Host compilers may include this
-// header.
+// Generated files instantiate the template explicitly, the launcher takes its address through the
+// generated selector. Host compilers may include this header.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -12,16 +10,15 @@
 
 #include "scalar_type.hpp"
 
-// The namespace of the kernels. Generated kernel files define it to the rule's
-// `kernel_namespace`.
+// The namespace of the kernels. Generated kernel files define it to the rule's `kernel_namespace`.
 #ifndef MARLIN_NAMESPACE_NAME
 #define MARLIN_NAMESPACE_NAME marlin_moe_wna16
 #endif
 
 namespace MARLIN_NAMESPACE_NAME {
 
-// Arguments of a launch, all of them device pointers or plain numbers. Shapes
-// and layouts as in MoeGemmArgs (moe_gemm.h).
+// Arguments of a launch, all of them device pointers or plain numbers. Shapes and layouts as in
+// MoeGemmArgs (moe_gemm.h).
 struct KernelParams {
   const void* a;
   const void* b;
@@ -36,8 +33,7 @@ struct KernelParams {
   const int* sorted_token_ids;
   const int* expert_ids;
   const int* num_tokens_past_padded;
-  float* partials;        // [gridDim.x, rows of the tile, thread_n], partial sums of
-                          // split tiles
+  float* partials;        // [gridDim.x, rows of the tile, thread_n], partial sums of split tiles
   int* locks;             // [gridDim.x], zero before and after a launch
   std::int64_t a_stride;  // elements between rows of A
   int num_ids;            // ids below this one are tokens, the rest is padding
@@ -45,8 +41,7 @@ struct KernelParams {
   int n;
   int k;
   int num_groups;        // scale rows per expert
-  int stripe_slack;      // stages a stripe may grow by so that stripes end with
-                         // tiles
+  int stripe_slack;      // stages a stripe may grow by so that stripes end with tiles
   bool atomic_reduce;    // split tiles are summed by atomic additions, into zeros
   bool expert_parallel;  // whether expert_ids may hold -1
 };
@@ -66,11 +61,10 @@ using MarlinFuncPtr = void (*)(const KernelParams);
 //   thread_m_blocks     rows of a block's tile, in units of 16
 //   thread_n_blocks     columns of a block's tile, in units of 16
 //   thread_k_blocks     depth of a pipeline stage, in units of 16
-//   m_block_size_8      the tile has 8 rows (thread_m_blocks is 1), the product
-//   is transposed stages              depth of the shared-memory pipeline
-//   group_blocks        16-row blocks of B that share a scale; -1: scale per
-//   column; 0: act-order is_zp_float         zero points of type c; no scheme
-//   of the table has them
+//   m_block_size_8      the tile has 8 rows (thread_m_blocks is 1), the product is transposed
+//   stages              depth of the shared-memory pipeline
+//   group_blocks        16-row blocks of B that share a scale; -1: scale per column; 0: act-order
+//   is_zp_float         zero points of type c; no scheme of the table has them
 template <const ScalarTypeId a_type_id, const ScalarTypeId b_type_id, const ScalarTypeId c_type_id,
           const ScalarTypeId s_type_id, const int threads, const int thread_m_blocks,
           const int thread_n_blocks, const int thread_k_blocks, const bool m_block_size_8,

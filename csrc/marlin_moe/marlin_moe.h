@@ -1,6 +1,5 @@
-/* C interface of the quantised Mixture-of-Experts GEMM, for other languages:
- * plain structs, status codes and a message per thread. What each argument
- * means is said in moe_gemm.h. */
+/* C interface of the quantised Mixture-of-Experts GEMM, for other languages: plain structs, status
+ * codes and a message per thread. What each argument means is said in moe_gemm.h. */
 #ifndef MARLIN_MOE_MARLIN_MOE_H_
 #define MARLIN_MOE_MARLIN_MOE_H_
 
@@ -32,9 +31,8 @@ typedef enum marlin_moe_type {
   MARLIN_MOE_FE8M0FNU = 9
 } marlin_moe_type;
 
-/* MoeGemmArgs. `struct_size` is sizeof(marlin_moe_gemm_args): a library with
- * another definition refuses the call. Flags are 0 or 1. `stream` is a
- * cudaStream_t. */
+/* MoeGemmArgs. `struct_size` is sizeof(marlin_moe_gemm_args): a library with another definition
+ * refuses the call. Flags are 0 or 1. `stream` is a cudaStream_t. */
 typedef struct marlin_moe_gemm_args {
   size_t struct_size;
   int32_t m;
@@ -83,19 +81,17 @@ typedef struct marlin_moe_gemm_config {
 /* Launches the GEMM; `config` may be null. */
 int marlin_moe_gemm(const marlin_moe_gemm_args* args, const marlin_moe_gemm_config* config);
 
-/* Sets *bytes to the workspace that marlin_moe_gemm() needs for these shapes
- * and types. */
+/* Sets *bytes to the workspace that marlin_moe_gemm() needs for these shapes and types. */
 int marlin_moe_gemm_workspace_size(const marlin_moe_gemm_args* args, size_t* bytes);
 
-/* Sets *config to the configuration that marlin_moe_gemm() takes for these
- * shapes and types. */
+/* Sets *config to the configuration that marlin_moe_gemm() takes for these shapes and types. */
 int marlin_moe_gemm_choose_config(const marlin_moe_gemm_args* args, marlin_moe_gemm_config* config);
 
 /* The block size to align tokens with, for activations of a marlin_moe_type; 0 if it is none. */
 int32_t marlin_moe_gemm_block_size(int32_t m, int32_t num_experts, int32_t top_k, int32_t a_type);
 
-/* Why the last call of this thread that did not return MARLIN_MOE_OK failed;
- * never null. Valid until the thread's next call. */
+/* Why the last call of this thread that did not return MARLIN_MOE_OK failed; never null. Valid
+ * until the thread's next call. */
 const char* marlin_moe_last_error(void);
 
 #ifdef __cplusplus

@@ -1,9 +1,8 @@
 // The definition of the kernel that generated files instantiate.
 //
-// A thread block walks its stripe of the work (schedule.h). For each tile, or
-// part of one, it keeps a pipeline of stages in shared memory full
-// (stage_loader.cuh), multiplies them (multiplier.cuh) and writes or passes on
-// the sums (epilogue.cuh).
+// A thread block walks its stripe of the work (schedule.h). For each tile, or part of one, it keeps
+// a pipeline of stages in shared memory full (stage_loader.cuh), multiplies them (multiplier.cuh)
+// and writes or passes on the sums (epilogue.cuh).
 #pragma once
 
 #include <type_traits>

@@ -12,9 +12,8 @@
 
 namespace marlin_moe {
 
-// Threads of this library's kernels that a multiprocessor is given at most;
-// more blocks than that need more partial sums and gain nothing
-// (docs/kernel-notes.md).
+// Threads of this library's kernels that a multiprocessor is given at most; more blocks than that
+// need more partial sums and gain nothing (docs/kernel-notes.md).
 static constexpr int kMaxThreadsPerSm = 512;
 static constexpr int kMaxBlockSize = 64;
 // Stages worth about as much as the exchange of partial sums that they save.
@@ -45,8 +44,7 @@ static bool has_global_scales(const MoeGemmArgs& args) {
 
 static bool is_act_order(const MoeGemmArgs& args) { return args.group_size == kGroupSizeActOrder; }
 
-// Which types and group sizes go together is not checked here: the kernels that
-// were built decide.
+// Which types and group sizes go together is not checked here: the kernels that were built decide.
 static Status check_types(const MoeGemmArgs& args) {
   const int a_bits = args.a_type.size_bits();
   if (a_bits != 8 && a_bits != 16)
@@ -75,9 +73,8 @@ static Status check_groups(const MoeGemmArgs& args) {
   return {};
 }
 
-// Upper bound of *num_tokens_past_padded: every expert that has a token may
-// leave all but one place of its last block empty. Under expert parallelism
-// there are more experts than num_experts.
+// Upper bound of *num_tokens_past_padded: every expert that has a token may leave all but one place
+// of its last block empty. Under expert parallelism there are more experts than num_experts.
 static std::int64_t max_padded_ids(const MoeGemmArgs& args) {
   const std::int64_t ids = static_cast<std::int64_t>(args.m) * args.top_k;
   const std::int64_t experts =
@@ -168,11 +165,10 @@ static std::size_t align_up(std::size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-// Locks first, then the partial sums of every block that can be resident, then,
-// for act-order, the gathered rows of A. A tile has no more columns than its
-// block has threads, so that threads bound the partial sums whatever the tile.
-// Atomic additions need zeros to start from and leave zeros behind: nothing
-// else may lie there in a later call with another block size.
+// Locks first, then the partial sums of every block that can be resident, then, for act-order, the
+// gathered rows of A. A tile has no more columns than its block has threads, so that threads bound
+// the partial sums whatever the tile. Atomic additions need zeros to start from and leave zeros
+// behind: nothing else may lie there in a later call with another block size.
 static WorkspaceLayout workspace_layout(const MoeGemmArgs& args, const DeviceInfo& device) {
   const std::size_t threads = static_cast<std::size_t>(device.multiprocessors) * kMaxThreadsPerSm;
   const std::size_t rows = args.atomic_reduce ? kMaxBlockSize : args.block_size;
@@ -203,8 +199,7 @@ int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_t
   return 64;
 }
 
-// Blocks of sorted_token_ids that tokens spread evenly over the experts fill on
-// average.
+// Blocks of sorted_token_ids that tokens spread evenly over the experts fill on average.
 static double expected_blocks(const MoeGemmArgs& args) {
   const double ids = static_cast<double>(args.m) * args.top_k;
   const double experts = args.num_experts;
@@ -218,8 +213,7 @@ struct Choice {
   const char* reason;
 };
 
-// The tile to try first for a shape, as measured on an H100
-// (docs/kernel-notes.md).
+// The tile to try first for a shape, as measured on an H100 (docs/kernel-notes.md).
 static Choice preferred_config(const MoeGemmArgs& args, const DeviceInfo& device) {
   constexpr int kSmallStagesPerSm = 16;
   const double blocks = expected_blocks(args);
@@ -240,8 +234,8 @@ static int most_blocks_per_sm(const Kernel& kernel) {
   return std::min(kernel.max_blocks_per_sm, kMaxThreadsPerSm / kernel.shape.threads);
 }
 
-// Chooses a configuration for checked arguments, and its kernel: the preferred
-// one, or the first that was built and fits the device.
+// Chooses a configuration for checked arguments, and its kernel: the preferred one, or the first
+// that was built and fits the device.
 static Status choose(const MoeGemmArgs& args, const DeviceInfo& device, Kernel* kernel,
                      Choice* choice) {
   *choice = preferred_config(args, device);
@@ -335,8 +329,7 @@ static MARLIN_NAMESPACE_NAME::KernelParams kernel_params(const MoeGemmArgs& args
   return params;
 }
 
-// Act-order: gathers A's columns into the workspace and makes the kernel read
-// them there.
+// Act-order: gathers A's columns into the workspace and makes the kernel read them there.
 static Status gather_a(const MoeGemmArgs& args, const WorkspaceLayout& layout,
                        MARLIN_NAMESPACE_NAME::KernelParams* params) {
   PermuteColumnsArgs permute{};
@@ -381,8 +374,7 @@ static Status launch(const MoeGemmArgs& args, const MoeGemmConfig& config, const
   return {StatusCode::kCudaError, std::string("cudaLaunchKernel: ") + cudaGetErrorString(error)};
 }
 
-// Whether the environment asks for a line per call: MARLIN_MOE_LOG=1. Read
-// once.
+// Whether the environment asks for a line per call: MARLIN_MOE_LOG=1. Read once.
 static bool log_enabled() {
   static const bool enabled = [] {
     const char* value = std::getenv("MARLIN_MOE_LOG");

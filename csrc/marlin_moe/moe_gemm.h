@@ -1,12 +1,10 @@
 // Host API of the quantised Mixture-of-Experts GEMM.
 //
-//   C[id, :] = (sum_k A[id / top_k, k] * dequant(B[e])[k, :] + bias[e, :]) *
-//   topk_weights[id]
+//   C[id, :] = (sum_k A[id / top_k, k] * dequant(B[e])[k, :] + bias[e, :]) * topk_weights[id]
 //
-// for every id in sorted_token_ids, e being the expert of the block that holds
-// the id. Nothing is allocated and nothing is synchronised behind the caller's
-// back: the call checks its arguments, picks a kernel and launches it on the
-// stream. It can be captured into a CUDA graph.
+// for every id in sorted_token_ids, e being the expert of the block that holds the id. Nothing is
+// allocated and nothing is synchronised behind the caller's back: the call checks its arguments,
+// picks a kernel and launches it on the stream. It can be captured into a CUDA graph.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -29,8 +27,8 @@ enum class StatusCode {
   kCudaError,              // the CUDA runtime reported an error
 };
 
-// Outcome of a call. `message` names the argument, the value given and what is
-// allowed; it is empty when the call succeeded.
+// Outcome of a call. `message` names the argument, the value given and what is allowed; it is empty
+// when the call succeeded.
 struct Status {
   StatusCode code = StatusCode::kOk;
   std::string message;
@@ -39,12 +37,11 @@ struct Status {
 
 // group_size of a scheme with one scale per output column.
 inline constexpr int kGroupSizeChannel = -1;
-// group_size of GPTQ weights quantised with desc_act: g_idx gives each row's
-// group.
+// group_size of GPTQ weights quantised with desc_act: g_idx gives each row's group.
 inline constexpr int kGroupSizeActOrder = 0;
 
-// Arguments of one MoE GEMM. Pointers are device pointers, aligned to 16 bytes
-// unless said otherwise; matrices are row-major.
+// Arguments of one MoE GEMM. Pointers are device pointers, aligned to 16 bytes unless said
+// otherwise; matrices are row-major.
 struct MoeGemmArgs {
   int m = 0;            // rows of A (tokens); 0 is allowed and launches nothing
   int n = 0;            // output columns, a multiple of 64
@@ -57,8 +54,7 @@ struct MoeGemmArgs {
   ScalarType b_type = MARLIN_TYPE_NAMESPACE::kU4B8;
   ScalarType c_type = MARLIN_TYPE_NAMESPACE::kFloat16;
   ScalarType s_type = MARLIN_TYPE_NAMESPACE::kFloat16;
-  int group_size = kGroupSizeChannel;  // 16, 32, 64, 128 rows of B share a
-                                       // scale, or the above
+  int group_size = kGroupSizeChannel;  // 16, 32, 64, 128 rows of B share a scale, or the above
   int num_groups = 1;                  // scale rows per expert; k / group_size when grouped
 
   const void* a = nullptr;            // a_type [m, k], row stride a_stride
@@ -76,46 +72,42 @@ struct MoeGemmArgs {
   const int* sorted_token_ids = nullptr;        // ids by expert, padded to blocks with m * top_k
   const int* expert_ids = nullptr;              // expert of each block; -1: skip the block
   const int* num_tokens_past_padded = nullptr;  // [1], entries of sorted_token_ids in use
-  // Whether expert_ids may hold -1 (expert parallelism). Leaving it false when
-  // it does is still right, and unevenly spread over the device.
+  // Whether expert_ids may hold -1 (expert parallelism). Leaving it false when it does is still
+  // right, and unevenly spread over the device.
   bool expert_parallel = false;
 
-  // Sum tiles that several thread blocks share by atomic additions. The order
-  // of the sums, and so the last bits of C, then change from run to run. A
-  // workspace serves calls of one kind only: to change, zero it again.
+  // Sum tiles that several thread blocks share by atomic additions. The order of the sums, and so
+  // the last bits of C, then change from run to run. A workspace serves calls of one kind only: to
+  // change, zero it again.
   bool atomic_reduce = false;
 
   void* c = nullptr;  // c_type [m * top_k, n]; rows whose expert is -1 are not written
 
-  // Scratch memory of at least moe_gemm_workspace_size() bytes, zeroed once
-  // before its first use; each call leaves it ready for the next. Calls that
-  // may overlap need one each.
+  // Scratch memory of at least moe_gemm_workspace_size() bytes, zeroed once before its first use;
+  // each call leaves it ready for the next. Calls that may overlap need one each.
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
 
   cudaStream_t stream = nullptr;
 };
 
-// A kernel choice: the tile of one thread block and how many blocks share a
-// multiprocessor.
+// A kernel choice: the tile of one thread block and how many blocks share a multiprocessor.
 struct MoeGemmConfig {
   int thread_k = 0;
   int thread_n = 0;
   int threads = 0;
   int blocks_per_sm = 0;  // 0: as many as fit
-  // Pipeline stages that a block's share of the work may grow by so that it
-  // ends where a tile ends, which saves an exchange of partial sums; -1: chosen
-  // from the tile
+  // Pipeline stages that a block's share of the work may grow by so that it ends where a tile ends,
+  // which saves an exchange of partial sums; -1: chosen from the tile
   int stripe_slack = -1;
 };
 
-// Sets *bytes to the scratch memory that moe_gemm() needs for these arguments
-// (pointers are not looked at) on the current device, with any configuration.
+// Sets *bytes to the scratch memory that moe_gemm() needs for these arguments (pointers are not
+// looked at) on the current device, with any configuration.
 Status moe_gemm_workspace_size(const MoeGemmArgs& args, std::size_t* bytes);
 
-// The block size to align tokens with before calling moe_gemm(), from the
-// tokens per expert.
-// 8-bit activations have kernels from 16 on.
+// The block size to align tokens with before calling moe_gemm(), from the tokens per expert. 8-bit
+// activations have kernels from 16 on.
 int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_type);
 
 // Sets *config to the configuration that moe_gemm() uses for these arguments.

@@ -1,14 +1,12 @@
 // The PTX instructions that CUDA C++ has no function for, one wrapper each.
 //
-// The f16 and bf16 headers of CUDA are not used: they cost every kernel file
-// more to parse than the few instructions needed here. Pairs of 16-bit numbers
-// are kept as the 32 bits of a register.
+// The f16 and bf16 headers of CUDA are not used: they cost every kernel file more to parse than the
+// few instructions needed here. Pairs of 16-bit numbers are kept as the 32 bits of a register.
 #pragma once
 
 #include <cstdint>
 
-// The sm75 path: no asynchronous copies, m16n8k8 products. Tests build it for
-// newer devices.
+// The sm75 path: no asynchronous copies, m16n8k8 products. Tests build it for newer devices.
 #if (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800) || defined(MARLIN_MOE_TEST_SM75_PATH)
 #define MARLIN_SM75_PATH 1
 #else
@@ -21,8 +19,7 @@ __device__ __forceinline__ std::uint32_t shared_address(const void* pointer) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// Copies 16 bytes from global to shared memory, or writes 16 zero bytes where
-// `valid` is false.
+// Copies 16 bytes from global to shared memory, or writes 16 zero bytes where `valid` is false.
 __device__ __forceinline__ void copy_async_16(void* shared, const void* global, bool valid) {
 #if MARLIN_SM75_PATH
   int4 value = make_int4(0, 0, 0, 0);
@@ -51,8 +48,7 @@ __device__ __forceinline__ void copy_async_wait() {
 #endif
 }
 
-// Four 8×8 matrices of 16-bit elements; lane i gives the address of row i % 8
-// of matrix i / 8.
+// Four 8×8 matrices of 16-bit elements; lane i gives the address of row i % 8 of matrix i / 8.
 __device__ __forceinline__ void load_matrix_x4(std::uint32_t (&out)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
@@ -90,16 +86,15 @@ __device__ __forceinline__ std::uint32_t broadcast_high(std::uint32_t pair) {
   return __byte_perm(pair, pair, 0x3232);
 }
 
-// 0xff for each byte whose top bit is set, 0 for the others. (__byte_perm()
-// cannot: it drops the bit of the selector that asks for the sign.)
+// 0xff for each byte whose top bit is set, 0 for the others. (__byte_perm() cannot: it drops the
+// bit of the selector that asks for the sign.)
 __device__ __forceinline__ std::uint32_t spread_byte_signs(std::uint32_t bytes) {
   std::uint32_t out;
   asm("prmt.b32 %0, %1, 0, 0xba98;\n" : "=r"(out) : "r"(bytes));
   return out;
 }
 
-// Signals through a lock in global memory: what was written before release is
-// seen after acquire.
+// Signals through a lock in global memory: what was written before release is seen after acquire.
 __device__ __forceinline__ void lock_release(int* lock, int value) {
   asm volatile("st.release.gpu.global.s32 [%0], %1;\n" ::"l"(lock), "r"(value) : "memory");
 }
