@@ -1,9 +1,10 @@
-"""Counts the tests of a Bazel run from its build event file, and names those that did not pass.
+"""Counts the tests of Bazel runs from their build event files, and names those that did not pass.
 
-    summarize.py EVENTS STATUS
+    summarize.py EVENTS STATUS [EVENTS STATUS ...]
 
 EVENTS is the file of --build_event_json_file, STATUS Bazel's exit code. The last line printed is
-"N passed, N failed"; the exit code is zero only if Bazel's was, and at least one test passed.
+"N passed, N failed"; the exit code is zero only if every run's was and at least one of its tests
+passed.
 """
 
 from __future__ import annotations
@@ -19,16 +20,20 @@ Event = dict[str, Any]
 
 def main() -> int:
     """Runs the command line; returns the process's exit code."""
-    path, status = Path(sys.argv[1]), int(sys.argv[2])
-    events = list(read_events(path))
-    passed, failed = outcomes(events)
-    for label, what in sorted(failed.items()):
-        print(f"{what}: {label}")
-    if status and not failed:
-        print(f"Bazel failed before or beside the tests, with exit code {status}")
-    # A build that fails counts, so that no summary looks green.
-    print(f"{len(passed)} passed, {len(failed) or int(status != 0)} failed")
-    return 0 if status == 0 and passed and not failed else 1
+    total_passed = total_failed = 0
+    for path, status in zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True):
+        passed, failed = outcomes(read_events(Path(path)))
+        for label, what in sorted(failed.items()):
+            print(f"{what}: {label}")
+        if status and not failed:
+            print(f"Bazel failed before or beside the tests, with exit code {status}")
+        elif not passed and not failed:
+            print(f"no test ran: {path}")
+        total_passed += len(passed)
+        # A run that fails counts, so that no summary looks green.
+        total_failed += len(failed) or int(status != 0 or not passed)
+    print(f"{total_passed} passed, {total_failed} failed")
+    return 0 if total_failed == 0 else 1
 
 
 def read_events(path: Path) -> Iterator[Event]:

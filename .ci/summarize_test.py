@@ -56,7 +56,19 @@ class SummarizeTest(unittest.TestCase):
         self.assertEqual(self.run_main(events, 0), (0, "1 passed, 0 failed"))
 
     def test_no_test_at_all_is_not_green(self) -> None:
-        self.assertEqual(self.run_main([], 0), (1, "0 passed, 0 failed"))
+        self.assertEqual(self.run_main([], 0), (1, "0 passed, 1 failed"))
+
+    def test_several_runs_are_counted_together(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = ["summarize.py"]
+            for name, status in (("first", "PASSED"), ("second", "FAILED")):
+                path = Path(folder) / name
+                path.write_text(json.dumps(_summary(f"//:{name}", status)) + "\n")
+                arguments += [str(path), "0" if status == "PASSED" else "3"]
+            out = io.StringIO()
+            with mock.patch("sys.argv", arguments), contextlib.redirect_stdout(out):
+                self.assertEqual(summarize.main(), 1)
+        self.assertEqual(out.getvalue().splitlines()[-1], "1 passed, 1 failed")
 
     def test_a_bazel_that_fails_without_results_counts_as_a_failure(self) -> None:
         self.assertEqual(self.run_main([], 37, tail='{"id": {'), (1, "0 passed, 1 failed"))
