@@ -13,16 +13,10 @@
 
 namespace marlin_moe {
 
-// 128 + weight - zero for four bytes: the 128 keeps borrows inside their byte.
-__device__ __forceinline__ std::uint32_t subtract_zero(std::uint32_t nibbles, std::uint32_t zeros) {
-  return mask_or(nibbles, 0x0f0f0f0f, 0x80808080) - zeros;
-}
-
 // Weights as numbers of the activations' type. Specialisations have
 //   decode(nibbles, zeros)   four bytes, from the low nibbles of four bytes; `zeros` is the zero
 //   point
 //                            in every byte
-//   kOwedPower               the numbers are 2^-kOwedPower times the weights
 template <MARLIN_TYPE_NAMESPACE::ScalarTypeId kBId, MARLIN_TYPE_NAMESPACE::ScalarTypeId kAId>
 struct WeightDecoder8;
 
@@ -30,21 +24,21 @@ template <MARLIN_TYPE_NAMESPACE::ScalarTypeId kBId>
 struct WeightDecoder8<kBId, MARLIN_TYPE_NAMESPACE::kS8.id()> {
   static __device__ __forceinline__ std::uint32_t decode(std::uint32_t nibbles,
                                                          std::uint32_t zeros) {
-    return subtract_zero(nibbles, zeros) ^ 0x80808080;
+    // 128 more keep borrows inside their byte.
+    return (mask_or(nibbles, 0x0f0f0f0f, 0x80808080) - zeros) ^ 0x80808080;
   }
 };
 
-// e4m3 counts in steps of 2^-9 from 0 to 15: a sign and a magnitude are a number. What the steps
-// owe is in the scales: packers multiply them by 512.
+// e4m3 counts in steps of 2^-9 from 0 to 15. Packers code a weight q with the zero point z as q - z
+// where that is not negative, and as 15 - q where it is: then code + z is 16 or more, and the
+// magnitude is code + z - 15. What the steps owe is in the scales: packers multiply them by 512.
 template <MARLIN_TYPE_NAMESPACE::ScalarTypeId kBId>
 struct WeightDecoder8<kBId, MARLIN_TYPE_NAMESPACE::kFE4M3fn.id()> {
   static __device__ __forceinline__ std::uint32_t decode(std::uint32_t nibbles,
                                                          std::uint32_t zeros) {
-    const std::uint32_t value = subtract_zero(nibbles, zeros);  // bit 7: not negative
-    const std::uint32_t positive = spread_byte_signs(value);
-    // Not negative: clear bit 7. Negative: 256 - value is the sign and the magnitude.
-    const std::uint32_t flipped = value ^ ~(positive & 0x7f7f7f7fu);
-    return flipped + (~positive & 0x01010101u);
+    const std::uint32_t codes = nibbles & 0x0f0f0f0fu;
+    const std::uint32_t negative = spread_byte_signs((codes + zeros) << 3);
+    return codes + (negative & (zeros + 0x71717171u));  // 128 for the sign, less 15
   }
 };
 

@@ -51,8 +51,8 @@ MARLIN_HOST_DEVICE constexpr int place_of_eight_of_bytes(int element) {
 //     word (elements 0 to 3 the first column), at eight bits two words, one for each column. The
 //     words of a lane follow each other.
 //   8-bit activations: 32 rows × 32 columns, which are two 32×16 tiles j. Of each, lane i holds
-//     columns i / 4 and i / 4 + 8, a word each, with rows 4 (i % 4) + {0 … 3, 16 … 19}. The tiles
-//     follow each other; in a tile, the two words of a lane do.
+//     columns i / 4 and i / 4 + 8, a word each, with rows 4 (i % 4) + {0 … 3, 16 … 19}. The words
+//     of a lane follow each other here, too.
 struct WeightLayout {
   int bits;          // of a weight: 4, or 8 with 16-bit activations
   bool eight_bit_a;  // made for 8-bit activations
@@ -65,13 +65,12 @@ struct WeightLayout {
 
   // The element, in its tile, at a place of the tile's words.
   MARLIN_HOST_DEVICE constexpr Element element(int word, int position) const {
-    if (eight_bit_a) {
-      const int lane = word % 64 / 2;
-      const int i = eight_of_bytes_at(position);
-      return {4 * (lane % 4) + i % 4 + 16 * (i / 4), word / 64 * 16 + word % 2 * 8 + lane / 4};
-    }
     const int lane = word / words_per_lane();
     const int own = word % words_per_lane();
+    if (eight_bit_a) {
+      const int i = eight_of_bytes_at(position);
+      return {4 * (lane % 4) + i % 4 + 16 * (i / 4), own / 2 * 16 + own % 2 * 8 + lane / 4};
+    }
     const bool nibbles = bits == 4;
     const int i = nibbles ? eight_at(position) : own % 2 * 4 + four_at(position);
     const int j = nibbles ? own : own / 2;
@@ -84,7 +83,8 @@ struct WeightLayout {
     const int j = column / 16;
     if (eight_bit_a) {
       const int lane = column % 8 * 4 + row % 16 / 4;
-      return {64 * j + 2 * lane + half, place_of_eight_of_bytes(row % 4 + 4 * (row / 16))};
+      return {lane * words_per_lane() + 2 * j + half,
+              place_of_eight_of_bytes(row % 4 + 4 * (row / 16))};
     }
     const int lane = column % 8 * 4 + row % 8 / 2;
     const int i = half * 4 + row / 8 * 2 + row % 2;
@@ -117,6 +117,12 @@ MARLIN_HOST_DEVICE constexpr int byte_scale_at(int position) {
 MARLIN_HOST_DEVICE constexpr int zero_point_column_at(bool eight_bit_a, Place place) {
   const int i = eight_bit_a ? place.position : eight_at(place.position);
   return column_at(ColumnOrder::kGrouped, 8 * place.word + i);
+}
+
+// A four-bit integer q that stands for q - zero, as kernels with e4m3 activations read it: what is
+// not negative as it is, the others as 15 - q. The kernel adds the zero point to tell them apart.
+MARLIN_HOST_DEVICE constexpr int fp8_nibble(int q, int zero) {
+  return q >= zero ? q - zero : 15 - q;
 }
 
 }  // namespace marlin_moe

@@ -20,9 +20,9 @@ class Multiplier8 {
   using Product = Product8<Traits::kA>;
   using Weight = WeightDecoder8<Traits::kB, Traits::kA>;
 
-  // e2m1 as e4m3 owes 2^6; the other weights' scales hold what they owe.
+  // All scales hold what their weights owe: 2^9 of integers as e4m3, 2^6 of e2m1 as e4m3.
   static constexpr bool kExponentScales = Traits::kS == MARLIN_TYPE_NAMESPACE::kFE8M0fnu.id();
-  static constexpr int kSumPower = kExponentScales ? 6 : 0;
+  static constexpr int kSumPower = 0;
 
   static constexpr bool kMultipliesPairs = false;
 
@@ -69,13 +69,12 @@ class Multiplier8 {
     for (int m = 0; m < Traits::kMBlocks; ++m) {
       load_matrix_x4(fragment.a[m], row + m * 16 * kChunksPerRow * 16);
     }
-    const char* piece = stage + kShape.b_offset() + b_chunk_offset<Traits>(position_, sub, 0);
-#pragma unroll
-    for (int tile = 0; tile < 2; ++tile) {
-      const int2 words = *reinterpret_cast<const int2*>(piece + tile * 256 + lane * 8);
-      fragment.b[2 * tile] = words.x;
-      fragment.b[2 * tile + 1] = words.y;
-    }
+    const char* piece = stage + kShape.b_offset() + b_chunk_offset<Traits>(position_, sub, lane);
+    const int4 words = *reinterpret_cast<const int4*>(piece);
+    fragment.b[0] = words.x;
+    fragment.b[1] = words.y;
+    fragment.b[2] = words.z;
+    fragment.b[3] = words.w;
     if constexpr (Traits::kGrouped) load_scales(fragment, stage, k_block);
   }
 
@@ -167,10 +166,9 @@ class Multiplier8 {
   __device__ __forceinline__ void column_scales(const Fragment& fragment, int t,
                                                 float (&scale)[2]) const {
     if constexpr (kExponentScales) {
-      // Bytes are in the order [0, 2, 1, 3]: the pair stands two bytes apart.
-      const std::uint32_t pair = fragment.s[t / 2] >> (t % 2 * 8);
+      const std::uint32_t pair = fragment.s[t / 2] >> (t % 2 * 16);
       scale[0] = __uint_as_float((pair & 0xff) << 23);
-      scale[1] = __uint_as_float((pair >> 16 & 0xff) << 23);
+      scale[1] = __uint_as_float((pair >> 8 & 0xff) << 23);
     } else if constexpr (kInt8) {
       scale[0] = static_cast<float>(static_cast<std::int16_t>(fragment.s[t] & 0xffff));
       scale[1] = static_cast<float>(static_cast<std::int16_t>(fragment.s[t] >> 16));

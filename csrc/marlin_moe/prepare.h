@@ -25,7 +25,7 @@ struct WeightShape {
 
 // Weights packed along their rows, as GPTQ stores them.
 struct RepackGptqArgs {
-  WeightShape shape;
+  WeightShape shape;              // b_type: not kU4 with a_type kFE4M3fn
   const void* qweight = nullptr;  // int32 [num_experts, k * bits / 32, n]: element i of word r is
                                   // row r * 32 / bits + i
   const int* perm = nullptr;      // optional, act-order: [num_experts, k]; row i of the result is
@@ -40,14 +40,18 @@ Status repack_gptq(const RepackGptqArgs& args);
 struct RepackAwqArgs {
   WeightShape shape;              // b_type: kU4, kU4B8, kU8B128
   const void* qweight = nullptr;  // int32 [num_experts, k, n * bits / 32]
-  void* out = nullptr;            // int32 [num_experts, k / 16, n * bits / 2]
+  // With a_type kFE4M3fn and b_type kU4 the zero points change how weights are encoded; otherwise
+  // these two are not looked at.
+  const void* qzeros = nullptr;  // int32 [num_experts, num_groups, n / 8], in AWQ's order
+  int num_groups = 0;            // a divisor of k
+  void* out = nullptr;           // int32 [num_experts, k / 16, n * bits / 2]
   cudaStream_t stream = nullptr;
 };
 Status repack_awq(const RepackAwqArgs& args);
 
 // Weights whose output columns are rows, as FP8, MXFP4 and NVFP4 checkpoints store them.
 struct RepackRowsArgs {
-  WeightShape shape;
+  WeightShape shape;              // b_type: not kU4 with a_type kFE4M3fn
   const void* weights = nullptr;  // uint8 [num_experts, n, k * bits / 8]; of two in a byte, the low
                                   // nibble has the even row
   void* out = nullptr;            // int32 [num_experts, k / 16, n * bits / 2]
@@ -62,7 +66,7 @@ Status repack_rows(const RepackRowsArgs& args);
 //  - the same in groups beside a_type kS8: to int16 multiples of *a_factor, the largest magnitude /
 //    4096, permuted; activations' scales have to be multiplied by it (quantize_activations() does);
 //  - kFE4M3fn (NVFP4): to the upper byte of the kFloat16 number s * 2^7 without its sign, permuted;
-//  - kFE8M0fnu (MXFP4): permuted.
+//  - kFE8M0fnu (MXFP4): permuted; beside a_type kFE4M3fn multiplied by 2^6 as well.
 struct PermuteScalesArgs {
   int num_experts = 0;
   int num_groups = 1;

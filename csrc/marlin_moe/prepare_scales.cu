@@ -74,9 +74,14 @@ struct Nvfp4Scale {
   }
 };
 
+// e8m0 times a power of two; 255 is its NaN.
 struct Mxfp4Scale {
   using Scale = std::uint8_t;
-  __device__ __forceinline__ Scale operator()(Scale s) const { return s; }
+  int power;
+  __device__ __forceinline__ Scale operator()(Scale s) const {
+    if (s == 255) return s;
+    return static_cast<Scale>(min(s + power, 254));
+  }
 };
 
 struct ScaleShape {
@@ -214,13 +219,13 @@ Status permute_scales(const PermuteScalesArgs& args) {
   const bool channel = args.group_size == kGroupSizeChannel || eight_bit_a;
   const ScaleShape shape{args.num_groups, args.n,
                          channel ? ColumnOrder::kChannel : ColumnOrder::kGrouped,
-                         args.s_type.size_bits() == 8, args.columns_first};
+                         args.s_type.size_bits() == 8 && !eight_bit_a, args.columns_first};
   const auto start = [&](const auto& change) {
     return launch_scales("permute_scales", args.num_experts, shape, change, args.scales, args.out,
                          args.stream);
   };
   if (args.s_type == types::kFE4M3fn) return start(Nvfp4Scale{});
-  if (args.s_type == types::kFE8M0fnu) return start(Mxfp4Scale{});
+  if (args.s_type == types::kFE8M0fnu) return start(Mxfp4Scale{eight_bit_a ? 6 : 0});
   if (fixed_point) {
     return args.s_type == types::kFloat16 ? fixed_point_scales<false>(args, shape)
                                           : fixed_point_scales<true>(args, shape);

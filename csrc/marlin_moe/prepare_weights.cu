@@ -1,5 +1,6 @@
-// Repacks weights. A warp writes one tile of the result, each lane consecutive words of it. The
-// warps of a block take consecutive tiles along k, which share the source's cache lines.
+// Repacks weights. A warp writes one tile of the result, each lane the words that it will read in
+// the GEMM. The warps of a block take consecutive tiles along k, which share the source's cache
+// lines.
 #include <cstdint>
 
 #include "layout.h"
@@ -14,7 +15,8 @@ static constexpr int kTilesPerBlock = 8;
 
 struct GptqSource {
   const std::uint32_t* words;
-  const int* perm;  // may be null
+  const int* perm;   // may be null
+  bool fp8_nibbles;  // encode for e4m3 activations
   int k;
   int n;
 
@@ -24,36 +26,53 @@ struct GptqSource {
     if (perm != nullptr) row = perm[static_cast<std::int64_t>(expert) * k + row];
     const std::int64_t word_row =
         static_cast<std::int64_t>(expert) * (k / kPerWord) + row / kPerWord;
-    return words[word_row * n + column] >> (row % kPerWord * kBits) & ((1u << kBits) - 1);
+    const std::uint32_t q =
+        words[word_row * n + column] >> (row % kPerWord * kBits) & ((1u << kBits) - 1);
+    return fp8_nibbles ? fp8_nibble(q, 8) : q;
   }
 };
 
 struct AwqSource {
   const std::uint32_t* words;
+  const std::uint32_t*
+      zero_words;  // null: a constant zero point of 8, if nibbles are encoded at all
+  bool fp8_nibbles;
+  int group_rows;
   int k;
   int n;
 
   template <int kBits>
-  __device__ __forceinline__ std::uint32_t value(int expert, int row, int column) const {
+  __device__ __forceinline__ static std::uint32_t unpack(const std::uint32_t* row, int column) {
     constexpr int kPerWord = 32 / kBits;
-    const std::int64_t word_row = static_cast<std::int64_t>(expert) * k + row;
     const int i = column % kPerWord;
     const int position = kBits == 4 ? place_of_eight(i) : four_at(i);
-    const std::uint32_t word = words[word_row * (n / kPerWord) + column / kPerWord];
-    return word >> (position * kBits) & ((1u << kBits) - 1);
+    return row[column / kPerWord] >> (position * kBits) & ((1u << kBits) - 1);
+  }
+
+  template <int kBits>
+  __device__ __forceinline__ std::uint32_t value(int expert, int row, int column) const {
+    const std::int64_t source_row = static_cast<std::int64_t>(expert) * k + row;
+    const std::uint32_t q = unpack<kBits>(words + source_row * (n * kBits / 32), column);
+    if (!fp8_nibbles) return q;
+    if (zero_words == nullptr) return fp8_nibble(q, 8);
+    const std::int64_t group =
+        static_cast<std::int64_t>(expert) * (k / group_rows) + row / group_rows;
+    return fp8_nibble(q, unpack<4>(zero_words + group * (n / 8), column));
   }
 };
 
 struct RowsSource {
   const std::uint8_t* bytes;
+  bool fp8_nibbles;
   int k;
   int n;
 
   template <int kBits>
   __device__ __forceinline__ std::uint32_t value(int expert, int row, int column) const {
-    const std::int64_t first = (static_cast<std::int64_t>(expert) * n + column) * (k / (8 / kBits));
+    const std::int64_t first = (static_cast<std::int64_t>(expert) * n + column) * (k * kBits / 8);
     if constexpr (kBits == 8) return bytes[first + row];
-    return bytes[first + row / 2] >> (row % 2 * 4) & 15;
+    const std::uint32_t q = bytes[first + row / 2] >> (row % 2 * 4) & 15;
+    return fp8_nibbles ? fp8_nibble(q, 8) : q;
   }
 };
 
@@ -92,6 +111,15 @@ __global__ void repack_weights_kernel(const Source source, std::uint32_t* out) {
   }
 }
 
+static bool is_four_bit_integer(ScalarType type) {
+  return type == MARLIN_TYPE_NAMESPACE::kU4 || type == MARLIN_TYPE_NAMESPACE::kU4B8;
+}
+
+// Whether weights have to be encoded as fp8_nibble() does it.
+static bool needs_fp8_nibbles(const WeightShape& shape) {
+  return shape.a_type == MARLIN_TYPE_NAMESPACE::kFE4M3fn && is_four_bit_integer(shape.b_type);
+}
+
 static void check_shape(const WeightShape& shape, const void* out, ArgumentChecker* checker) {
   namespace types = MARLIN_TYPE_NAMESPACE;
   constexpr int kMostInGridY = 65535;
@@ -112,6 +140,14 @@ static void check_shape(const WeightShape& shape, const void* out, ArgumentCheck
   checker->pointer("out", out, 16);
 }
 
+// Zero points are needed to encode such weights, and this source has none.
+static void refuse_zero_points(const WeightShape& shape, ArgumentChecker* checker) {
+  if (shape.b_type == MARLIN_TYPE_NAMESPACE::kU4 && needs_fp8_nibbles(shape)) {
+    checker->refuse("b_type", "kU4 beside a_type kFE4M3fn",
+                    "kU4B8, kFE2M1f; or repack_awq(), which takes the zero points");
+  }
+}
+
 template <class Source>
 static Status repack(const char* name, const WeightShape& shape, const Source& source, void* out,
                      cudaStream_t stream) {
@@ -130,11 +166,12 @@ static Status repack(const char* name, const WeightShape& shape, const Source& s
 Status repack_gptq(const RepackGptqArgs& args) {
   ArgumentChecker checker;
   check_shape(args.shape, args.out, &checker);
+  refuse_zero_points(args.shape, &checker);
   checker.pointer("qweight", args.qweight, 16);
   checker.optional_pointer("perm", args.perm, 16);
   if (!checker.ok()) return checker.status();
-  const GptqSource source{static_cast<const std::uint32_t*>(args.qweight), args.perm, args.shape.k,
-                          args.shape.n};
+  const GptqSource source{static_cast<const std::uint32_t*>(args.qweight), args.perm,
+                          needs_fp8_nibbles(args.shape), args.shape.k, args.shape.n};
   return repack("repack_gptq", args.shape, source, args.out, args.stream);
 }
 
@@ -144,8 +181,20 @@ Status repack_awq(const RepackAwqArgs& args) {
   check_shape(args.shape, args.out, &checker);
   checker.type("b_type", args.shape.b_type, {types::kU4, types::kU4B8, types::kU8B128});
   checker.pointer("qweight", args.qweight, 16);
+  const bool with_zeros = args.shape.b_type == types::kU4 && needs_fp8_nibbles(args.shape);
+  if (with_zeros) {
+    checker.pointer("qzeros", args.qzeros, 16);
+    if (checker.ok() && (args.num_groups < 1 || args.shape.k % args.num_groups != 0)) {
+      checker.refuse("num_groups", std::to_string(args.num_groups),
+                     "a divisor of k = " + std::to_string(args.shape.k));
+    }
+  }
   if (!checker.ok()) return checker.status();
-  const AwqSource source{static_cast<const std::uint32_t*>(args.qweight), args.shape.k,
+  const AwqSource source{static_cast<const std::uint32_t*>(args.qweight),
+                         with_zeros ? static_cast<const std::uint32_t*>(args.qzeros) : nullptr,
+                         needs_fp8_nibbles(args.shape),
+                         with_zeros ? args.shape.k / args.num_groups : args.shape.k,
+                         args.shape.k,
                          args.shape.n};
   return repack("repack_awq", args.shape, source, args.out, args.stream);
 }
@@ -153,10 +202,11 @@ Status repack_awq(const RepackAwqArgs& args) {
 Status repack_rows(const RepackRowsArgs& args) {
   ArgumentChecker checker;
   check_shape(args.shape, args.out, &checker);
+  refuse_zero_points(args.shape, &checker);
   checker.pointer("weights", args.weights, 16);
   if (!checker.ok()) return checker.status();
-  const RowsSource source{static_cast<const std::uint8_t*>(args.weights), args.shape.k,
-                          args.shape.n};
+  const RowsSource source{static_cast<const std::uint8_t*>(args.weights),
+                          needs_fp8_nibbles(args.shape), args.shape.k, args.shape.n};
   return repack("repack_rows", args.shape, source, args.out, args.stream);
 }
 

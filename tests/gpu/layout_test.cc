@@ -69,7 +69,7 @@ void words_of_lanes_are_those_of_marlin() {
       for (int half = 0; half < 2; ++half) {
         expect_word({8, false}, 8 * lane + 2 * j + half, first + 8 * half, rows, {0, 2, 1, 3}, -1);
         if (j < 2) {
-          expect_word({4, true}, 64 * j + 2 * lane + half, first + 8 * half, deep_rows,
+          expect_word({4, true}, 4 * lane + 2 * j + half, first + 8 * half, deep_rows,
                       {0, 4, 1, 5, 2, 6, 3, 7}, -1);
         }
       }

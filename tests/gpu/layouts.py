@@ -73,19 +73,29 @@ def pack_weights(q: Any, bits: int = 4) -> Any:
 def pack_weights_a8(q: Any) -> Any:
     """Packs 4-bit weights for 8-bit activations, uint8 [E, K, N], into int32 [E, K / 32, 4 * N].
 
-    A tile of 32 rows and 16 columns is 64 consecutive words: word lane * 2 + h is column
-    lane / 4 + 8 * h, elements 0 to 3 the rows 4 * (lane % 4) + {0, 1, 2, 3}, elements 4 to 7 the
+    A tile of 32 rows and 32 columns is 128 consecutive words: word lane * 4 + t is column
+    lane / 4 + 8 * t, elements 0 to 3 the rows 4 * (lane % 4) + {0, 1, 2, 3}, elements 4 to 7 the
     rows 16 below those, in NIBBLE_ORDER_A8.
     """
     experts, rows, columns = q.shape
-    if rows % 32 or columns % 16:
-        raise ValueError(f"K = {rows}, N = {columns}: K must be a multiple of 32, N of 16")
-    # row = 16 * high + 4 * quad + r; column = 8 * h + lane_column.
-    # Axes: 0 expert, 1 k tile, 2 high, 3 quad, 4 r, 5 n tile, 6 h, 7 lane_column.
-    split = q.reshape(experts, rows // 32, 2, 4, 4, columns // 16, 2, 8)
+    if rows % 32 or columns % 32:
+        raise ValueError(f"K = {rows}, N = {columns}: both must be multiples of 32")
+    # row = 16 * high + 4 * quad + r; column = 8 * t + lane_column.
+    # Axes: 0 expert, 1 k tile, 2 high, 3 quad, 4 r, 5 n tile, 6 t, 7 lane_column.
+    split = q.reshape(experts, rows // 32, 2, 4, 4, columns // 32, 4, 8)
     # Element high * 4 + r lies at nibble 2 * r + high.
     ordered = _transpose(split, (0, 1, 5, 7, 3, 6, 4, 2))
     return _words_from_nibbles(ordered.reshape(experts, rows // 32, columns * 32))
+
+
+def encode_for_e4m3(q: Any, zeros: Any) -> Any:
+    """Returns 4-bit weights, uint8, as e4m3 activations have them, before they are packed.
+
+    Not less than the zero point (an array that broadcasts, or a number): the difference. Less:
+    15 - q, so that GPTQ's, with the zero point 8, are a sign and a magnitude less one.
+    """
+    less = q < zeros
+    return (q - zeros) * ~less + (15 - q) * less
 
 
 def permute_grouped(values: Any) -> Any:
@@ -145,9 +155,13 @@ def store_nvfp4_scales(codes: Any) -> Any:
 
 
 def store_mxfp4_scales(codes: Any, a_bits: int = 16) -> Any:
-    """Turns MXFP4's scales, e8m0 codes [E, G, N], into the bytes in memory."""
-    permuted = permute_grouped(codes) if a_bits == 16 else permute_channel(codes)
-    return interleave_bytes(permuted)
+    """Turns MXFP4's scales, e8m0 codes [E, G, N], into the bytes in memory.
+
+    For 8-bit activations they hold the 2^6 by which e2m1 is too small as e4m3.
+    """
+    if a_bits == 8:
+        return permute_channel(codes + 6)
+    return interleave_bytes(permute_grouped(codes))
 
 
 # Largest of the fixed-point numbers that int8 activations have as group scales.

@@ -92,11 +92,11 @@ def unpack_a8_like_a_warp(words: np.ndarray, rows: int, columns: int) -> np.ndar
     out = np.full((rows, columns), -1, dtype=np.int64)
     flat = words.reshape(-1).astype(np.int64) & 0xFFFFFFFF
     for k_tile in range(rows // 32):
-        for n_tile in range(columns // 16):
+        for n_tile in range(columns // 32):
             for lane in range(32):
-                for h in range(2):
-                    word = int(flat[(k_tile * (columns // 16) + n_tile) * 64 + lane * 2 + h])
-                    row, column = k_tile * 32 + 4 * (lane % 4), n_tile * 16 + lane // 4 + 8 * h
+                for t in range(4):
+                    word = int(flat[(k_tile * (columns // 32) + n_tile) * 128 + lane * 4 + t])
+                    row, column = k_tile * 32 + 4 * (lane % 4), n_tile * 32 + lane // 4 + 8 * t
                     for byte in range(4):
                         out[row + byte, column] = (word >> (8 * byte)) & 15
                         out[row + 16 + byte, column] = (word >> (8 * byte + 4)) & 15
@@ -238,16 +238,26 @@ def test_all_nvfp4_scales_are_exact_in_their_byte() -> None:
 
 @pytest.mark.parametrize("a_bits", [8, 16])
 def test_mxfp4_scales_stand_where_the_lanes_look_for_them(a_bits: int) -> None:
-    codes = np.random.default_rng(11).integers(0, 255, size=(2, 3, 64), dtype=np.uint8)
+    codes = np.random.default_rng(11).integers(0, 249, size=(2, 3, 64), dtype=np.uint8)
     stored = layouts.store_mxfp4_scales(codes, a_bits)
     for position in range(64):
-        byte = position // 4 * 4 + [0, 2, 1, 3][position % 4]
         if a_bits == 16:
+            byte = position // 4 * 4 + [0, 2, 1, 3][position % 4]
             column = position // 8 + 8 * (position % 8)
+            np.testing.assert_array_equal(stored[..., byte], codes[..., column])
         else:
             offset = [0, 1, 8, 9, 16, 17, 24, 25][position % 8]
             column = position // 32 * 32 + position % 32 // 8 * 2 + offset
-        np.testing.assert_array_equal(stored[..., byte], codes[..., column])
+            np.testing.assert_array_equal(stored[..., position], codes[..., column] + 6)
+
+
+def test_weights_for_e4m3_activations_are_coded_by_their_zero_point() -> None:
+    for zero in range(16):
+        q = np.arange(16, dtype=np.uint8)
+        coded = layouts.encode_for_e4m3(q, np.uint8(zero))
+        expected = [value - zero if value >= zero else 15 - value for value in range(16)]
+        assert coded.dtype == np.uint8
+        np.testing.assert_array_equal(coded, expected)
 
 
 def test_fixed_point_scales_are_within_half_a_step() -> None:

@@ -11,6 +11,8 @@ from prepare_cases import Case
 _BAD_TYPE = "kFE8M0fnu"
 # Key of a good case of moe_align() that needs a workspace.
 _MANY_IDS = "moe_align many"
+# Key of a good case of repack_awq() that needs zero points.
+_ZEROS = "repack_awq zeros"
 _HUGE = (1 << 20) + 64
 
 
@@ -136,6 +138,8 @@ def keep_good(case: Case, good: dict[str, Case]) -> None:
     """Keeps a case in `good`, by function, if it is the one to be spoilt."""
     if _GOOD.get(case.function, "") in case.name:
         good.setdefault(case.function, case)
+    if case.name.startswith("repack_awq FE4M3fn U4 zeros 1x64x64"):
+        good.setdefault(_ZEROS, case)
     if case.function == "moe_align" and case.fields["num_ids"] == 5000:
         good.setdefault(_MANY_IDS, case)
 
@@ -147,6 +151,8 @@ def all_bad_input(good: dict[str, Case]) -> Iterator[BadInput]:
             for value in values:
                 yield BadInput(good[function], {name: value}, name)
     yield from _combinations(good)
+    for changes in ({"qzeros": None}, {"qzeros": 4}, {"num_groups": 0}, {"num_groups": 3}):
+        yield BadInput(good[_ZEROS], changes, next(iter(changes)))
     many_ids = good[_MANY_IDS]
     yield BadInput(many_ids, {"workspace": None}, "workspace")
     yield BadInput(many_ids, {"workspace": 2}, "workspace")
@@ -158,6 +164,8 @@ def _combinations(good: dict[str, Case]) -> Iterator[BadInput]:
     for a_type, b_type in [("kS8", "kU8B128"), ("kS8", "kFE2M1f"), ("kFE4M3fn", "kFE4M3fn")]:
         for function in ("repack_gptq", "repack_awq", "repack_rows"):
             yield BadInput(good[function], {"a_type": a_type, "b_type": b_type}, "b_type")
+    for function in ("repack_gptq", "repack_rows"):
+        yield BadInput(good[function], {"a_type": "kFE4M3fn", "b_type": "kU4"}, "b_type")
     scales = good["permute_scales"]
     yield BadInput(scales, {"group_size": -1}, "num_groups")
     yield BadInput(scales, {"a_type": "kS8"}, "a_factor")

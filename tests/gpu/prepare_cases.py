@@ -84,13 +84,16 @@ def _weight_cases(
         eight_bit_a = a_type in _A_TYPES_8
         for experts, k, n in _SMALL_WEIGHTS + (_LARGE_WEIGHTS if index < 4 else _LARGE_WEIGHTS[:1]):
             q = _weights(k + n + index, experts, k, n, bits)
+            encoded = q
+            if a_type == "kFE4M3fn" and b_type == "kU4B8":
+                encoded = reference.fp8_nibbles(q, 8)
             yield Case(
                 f"{function} {a_type[1:]} {b_type[1:]} {experts}x{k}x{n}",
                 function,
                 {"num_experts": experts, "n": n, "k": k, "a_type": a_type, "b_type": b_type},
                 make(q, bits),
-                {"out": reference.marlin_weights(q, bits, eight_bit_a)},
-                verify=_verify_lanes(q, bits, eight_bit_a) if k * n <= 192 * 128 else None,
+                {"out": reference.marlin_weights(encoded, bits, eight_bit_a)},
+                verify=_verify_lanes(encoded, bits, eight_bit_a) if k * n <= 192 * 128 else None,
             )
 
 
@@ -131,9 +134,32 @@ def _with_perm(case: Case) -> Case:
 
 
 def repack_awq_cases() -> Iterator[Case]:
-    types = [("kFloat16", "kU4"), ("kBFloat16", "kU8B128"), ("kS8", "kU4"), ("kFE4M3fn", "kU4")]
+    types = [("kFloat16", "kU4"), ("kBFloat16", "kU8B128"), ("kS8", "kU4"), ("kFE4M3fn", "kU4B8")]
     make = lambda q, bits: {"qweight": reference.awq_columns(q, bits)}  # noqa: E731
     yield from _weight_cases("repack_awq", types, make)
+    for experts, k, n in _SMALL_WEIGHTS + _LARGE_WEIGHTS[:2]:
+        groups = k // 32
+        q = _weights(k * 3, experts, k, n, 4)
+        zeros = _weights(k * 5, experts, groups, n, 4)
+        encoded = reference.fp8_nibbles(q, np.repeat(zeros, 32, axis=1))
+        yield Case(
+            f"repack_awq FE4M3fn U4 zeros {experts}x{k}x{n}",
+            "repack_awq",
+            {
+                "num_experts": experts,
+                "n": n,
+                "k": k,
+                "a_type": "kFE4M3fn",
+                "b_type": "kU4",
+                "num_groups": groups,
+            },
+            {
+                "qweight": reference.awq_columns(q, 4),
+                "qzeros": reference.awq_columns(zeros, 4),
+            },
+            {"out": reference.marlin_weights(encoded, 4, True)},
+            verify=_verify_lanes(encoded, 4, True) if k * n <= 192 * 128 else None,
+        )
 
 
 def repack_rows_cases() -> Iterator[Case]:

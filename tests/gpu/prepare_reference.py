@@ -43,10 +43,10 @@ def _tile_order(bits: int, eight_bit_a: bool) -> tuple[list[tuple[int, int]], in
             rows = [2 * (lane % 4) + r for r in (0, 1, 8, 9)]
             order = [4 * half + i for half in (0, 1) for i in FOUR_ORDER]
             order = list(EIGHT_ORDER) if bits == 4 else order
-        for tile in range(1 if eight_bit_a else 4):
+        for tile in range(2 if eight_bit_a else 4):
             own = [(r, 16 * tile + c + lane // 4) for c in (0, 8) for r in rows]
             elements += [own[i] for i in order]
-    return (elements, 32, 16) if eight_bit_a else (elements, 16, 64)
+    return (elements, 32, 32) if eight_bit_a else (elements, 16, 64)
 
 
 def marlin_weights(q: np.ndarray, bits: int, eight_bit_a: bool) -> np.ndarray:
@@ -82,6 +82,12 @@ def row_bytes(q: np.ndarray, bits: int) -> np.ndarray:
 def take_rows(q: np.ndarray, perm: np.ndarray) -> np.ndarray:
     """Returns q [E, K, N] with the rows of each expert in the order of perm [E, K]."""
     return np.take_along_axis(q, perm[:, :, None].astype(np.int64), axis=1)
+
+
+def fp8_nibbles(q: np.ndarray, zeros: np.ndarray | int) -> np.ndarray:
+    """Encodes 4-bit integers q that stand for q - zeros, as kernels with e4m3 activations do."""
+    signed = q.astype(np.int16)
+    return np.where(signed >= zeros, signed - zeros, 15 - signed).astype(np.uint8)
 
 
 GROUPED_ORDER = [i + 8 * j for i in range(8) for j in range(8)]
@@ -167,7 +173,10 @@ def nvfp4_scales(scales: np.ndarray) -> np.ndarray:
 
 def mxfp4_scales(scales: np.ndarray, eight_bit_a: bool) -> np.ndarray:
     """Converts e8m0 bytes [E, G, N] of MXFP4 scales as they are stored, uint8."""
-    return _reordered(permute_columns(scales, channel=eight_bit_a), FOUR_ORDER)
+    if not eight_bit_a:
+        return _reordered(permute_columns(scales, channel=False), FOUR_ORDER)
+    raised = np.minimum(scales.astype(np.int16) + 6, 254).astype(np.uint8)
+    return permute_columns(np.where(scales == 255, scales, raised), channel=True)
 
 
 def fixed_point_scales(bits: np.ndarray, bfloat16: bool) -> tuple[np.ndarray, np.float32]:

@@ -40,7 +40,9 @@ using pointer = void*;
 
 #define PREPARE_TEST_REPACK_AWQ(FIELD) \
   PREPARE_TEST_SHAPE(FIELD)            \
+  FIELD(int32, num_groups, num_groups) \
   FIELD(pointer, qweight, qweight)     \
+  FIELD(pointer, qzeros, qzeros)       \
   FIELD(pointer, out, out)             \
   FIELD(pointer, stream, stream)
 

@@ -23,8 +23,6 @@ def weights_read_by_lanes(
             first = (k_tile * (n // tile_columns) + n_tile) * 32 * bits
             for lane in range(32):
                 places = list(range(first + lane * bits, first + (lane + 1) * bits))
-                if eight_bit_a:
-                    places = [first + 64 * tile + 2 * lane + i for tile in (0, 1) for i in (0, 1)]
                 own = [int(flat[place]) for place in places]
                 row, column = k_tile * tile_rows, n_tile * tile_columns + lane // 4
                 read = _read_8_bit_a if eight_bit_a else _read_4 if bits == 4 else _read_8
@@ -102,6 +100,11 @@ def gptq_element(words: np.ndarray, row: int, column: int, bits: int) -> int:
     """The element of one expert's weights packed as GPTQ does it."""
     per_word = 32 // bits
     return (int(words[row // per_word, column]) >> (bits * (row % per_word))) & ((1 << bits) - 1)
+
+
+def fp8_nibble_value(nibble: int, zero: int) -> int:
+    """The integer that the kernel with e4m3 activations makes of an encoded nibble."""
+    return -((nibble + zero + 1) & 15) if nibble + zero >= 16 else nibble
 
 
 def e4m3_value(byte: int) -> Fraction:

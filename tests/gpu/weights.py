@@ -163,6 +163,9 @@ class Weights:
             perm, g_idx = layouts.sort_rows_by_group(self._row_groups)
             q = layouts.take_rows(q, perm)
             self.perm, self.g_idx = perm.to(device), g_idx.to(device)
+        if key.a_type == "kFE4M3fn" and key.b_type in ("kU4", "kU4B8"):
+            zeros = 8 if self._zeros is None else self._zeros[:, self._row_groups[0]]
+            q = layouts.encode_for_e4m3(q, zeros)
         bits = 8 if len(number_formats.VALUES[key.b_type]) == 256 else 4
         b = layouts.pack_weights(q, bits) if key.a_bits == 16 else layouts.pack_weights_a8(q)
         self.b = b.to(device)
