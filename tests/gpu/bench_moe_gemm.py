@@ -25,7 +25,8 @@ import moe_reference
 import numpy as np
 import torch
 from cases import BLOCK_SIZES
-from moe_gemm_lib import MoeGemmError, MoeGemmLibrary
+from moe_gemm_lib import MoeGemmLibrary
+from shim_lib import ShimError
 from weights import DTYPES
 
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096)
@@ -222,7 +223,7 @@ class Workload:
             args = self._library.Args(**self._base, block_size=block_size)
             status, size = self._library.workspace_size(args)
             if not status.ok:
-                raise MoeGemmError(f"workspace_size: {status.name}: {status.message}")
+                raise ShimError(f"workspace_size: {status.name}: {status.message}")
             sizes.append(size)
         self._workspace = torch.zeros(max(sizes), dtype=torch.uint8, device=self._device)
 
@@ -313,7 +314,7 @@ def sweep(library: MoeGemmLibrary, workload: Workload, seconds: float) -> list[d
         try:
             worth = 1.3 * min((entry["us"] for entry in timed), default=math.inf)
             microseconds = measure(library, sets, config, seconds, worth=worth)
-        except MoeGemmError:
+        except ShimError:
             return  # more blocks than fit, or no such kernel
         entry = {"us": microseconds, "block_size": block_size, **library.config_dict(config)}
         timed.append(entry)
@@ -347,10 +348,10 @@ def bench_point(
     sets = workload.sets(block_size)
     status, config = library.choose_config(sets[0])
     if not status.ok:
-        raise MoeGemmError(f"choose_config: {status.name}: {status.message}")
+        raise ShimError(f"choose_config: {status.name}: {status.message}")
     microseconds = measure(library, sets, None, 0.02)
     if not bool(torch.isfinite(workload.c).all()) or not bool(workload.c.any()):
-        raise MoeGemmError("the output is not finite, or all zero")
+        raise ShimError("the output is not finite, or all zero")
     point = {
         "layer": layer.name,
         "case": case.name,
@@ -533,7 +534,7 @@ def main(argv: list[str]) -> int:
             continue
         try:
             point = bench_point(library, pool, layer, case, tokens, options.sweep)
-        except (MoeGemmError, RuntimeError) as error:
+        except (ShimError, RuntimeError) as error:
             failures.append(f"{label}: {str(error)[:300]}")
             continue
         point["peer_us"] = peer_figure(peer, point)

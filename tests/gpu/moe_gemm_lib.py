@@ -7,40 +7,9 @@ shim needs no change here.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 from typing import Any
 
-_FIELD_TYPES = {"int32": ctypes.c_int32, "int64": ctypes.c_int64, "pointer": ctypes.c_void_p}
-_MESSAGE_BYTES = 1024
-
-
-@dataclass(frozen=True)
-class Status:
-    """Outcome of a call: the status code's name (`ok`, `invalid_argument`, ...) and the message."""
-
-    name: str
-    message: str
-
-    @property
-    def ok(self) -> bool:
-        return self.name == "ok"
-
-
-class MoeGemmError(RuntimeError):
-    """A call that had to succeed did not."""
-
-
-def _struct(name: str, fields: str, size: int) -> type[ctypes.Structure]:
-    """Builds a struct from "type name;..." and checks its size against the library's."""
-    pairs = [entry.split() for entry in fields.split(";") if entry]
-    struct = type(
-        name,
-        (ctypes.Structure,),
-        {"_fields_": [(field, _FIELD_TYPES[kind]) for kind, field in pairs]},
-    )
-    if ctypes.sizeof(struct) != size:
-        raise MoeGemmError(f"{name} has {ctypes.sizeof(struct)} bytes, the library's has {size}")
-    return struct
+from shim_lib import MESSAGE_BYTES, ShimError, Status, make_struct
 
 
 class MoeGemmLibrary:
@@ -60,12 +29,12 @@ class MoeGemmLibrary:
     def _load_struct(self, name: str) -> Any:
         fields = getattr(self._lib, f"moe_gemm_test_{name}_fields")().decode()
         size = getattr(self._lib, f"moe_gemm_test_{name}_size")()
-        return _struct(name.capitalize(), fields, size)
+        return make_struct(name.capitalize(), fields, size)
 
     def _call(self, function: str, *args: Any) -> Status:
-        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
+        message = ctypes.create_string_buffer(MESSAGE_BYTES)
         entry = getattr(self._lib, f"moe_gemm_test_{function}")
-        code = entry(*args, message, ctypes.c_size_t(_MESSAGE_BYTES))
+        code = entry(*args, message, ctypes.c_size_t(MESSAGE_BYTES))
         name = self._lib.moe_gemm_test_status_name(code).decode()
         return Status(name, message.value.decode(errors="replace"))
 
@@ -73,7 +42,7 @@ class MoeGemmLibrary:
         """Returns the id of a scalar type by its constant's name; raises if there is none."""
         value = int(self._lib.moe_gemm_test_type_id(name.encode()))
         if value == -1:
-            raise MoeGemmError(f"unknown scalar type {name}")
+            raise ShimError(f"unknown scalar type {name}")
         return value
 
     def config(self, **fields: int) -> Any:
@@ -111,14 +80,14 @@ class MoeGemmLibrary:
             function, array, len(sets), forced, *numbers, ctypes.byref(microseconds)
         )
         if not status.ok:
-            raise MoeGemmError(f"{function}: {status.name}: {status.message}")
+            raise ShimError(f"{function}: {status.name}: {status.message}")
         return microseconds.value
 
     def time(self, sets: list[Any], config: Any, launches: int, repeats: int, graph: bool) -> float:
         """Returns the median device microseconds of one launch.
 
         `repeats` batches of `launches` go round the argument sets, each batch between two CUDA
-        events, as one CUDA graph or as plain launches. Raises MoeGemmError on any refusal.
+        events, as one CUDA graph or as plain launches. Raises ShimError on any refusal.
         """
         return self._timed("time", sets, config, launches, repeats, int(graph))
 

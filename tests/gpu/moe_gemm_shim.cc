@@ -15,12 +15,7 @@
 #include <vector>
 
 #include "marlin_moe/moe_gemm.h"
-
-namespace moe = marlin_moe;
-
-using int32 = std::int32_t;
-using int64 = std::int64_t;
-using pointer = void*;
+#include "tests/gpu/shim_support.h"
 
 #define MOE_GEMM_TEST_ARGS(FIELD)        \
   FIELD(int32, m)                        \
@@ -127,56 +122,6 @@ TestConfig to_test(const moe::MoeGemmConfig& in) {
   return TestConfig{in.thread_k, in.thread_n, in.threads, in.blocks_per_sm, in.stripe_slack};
 }
 
-// Copies the message into the caller's buffer, cut to its size, and returns the code.
-int report(const moe::Status& status, char* message, std::size_t message_bytes) {
-  if (message_bytes > 0) {
-    const std::size_t length = std::min(status.message.size(), message_bytes - 1);
-    std::memcpy(message, status.message.data(), length);
-    message[length] = '\0';
-  }
-  return static_cast<int>(status.code);
-}
-
-moe::Status cuda_status(cudaError_t error, const char* call) {
-  if (error == cudaSuccess) return {};
-  return {moe::StatusCode::kCudaError, std::string(call) + ": " + cudaGetErrorString(error)};
-}
-
-#define MOE_GEMM_TEST_RETURN_IF_ERROR(expression)                \
-  do {                                                           \
-    const moe::Status status_of_expression = (expression);       \
-    if (!status_of_expression.ok()) return status_of_expression; \
-  } while (false)
-
-#define MOE_GEMM_TEST_CUDA(call) MOE_GEMM_TEST_RETURN_IF_ERROR(cuda_status((call), #call))
-
-// The CUDA objects of one timing loop, released together.
-struct Timer {
-  cudaStream_t stream = nullptr;
-  cudaEvent_t begin = nullptr;
-  cudaEvent_t end = nullptr;
-  cudaGraph_t graph = nullptr;
-  cudaGraphExec_t executable = nullptr;
-
-  Timer() = default;
-  Timer(const Timer&) = delete;
-  Timer& operator=(const Timer&) = delete;
-  ~Timer() {
-    if (executable != nullptr) cudaGraphExecDestroy(executable);
-    if (graph != nullptr) cudaGraphDestroy(graph);
-    if (end != nullptr) cudaEventDestroy(end);
-    if (begin != nullptr) cudaEventDestroy(begin);
-    if (stream != nullptr) cudaStreamDestroy(stream);
-  }
-
-  moe::Status create() {
-    MOE_GEMM_TEST_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-    MOE_GEMM_TEST_CUDA(cudaEventCreate(&begin));
-    MOE_GEMM_TEST_CUDA(cudaEventCreate(&end));
-    return {};
-  }
-};
-
 // Argument sets that a timing loop goes round, and the configuration that all of them use.
 struct Rotation {
   std::vector<moe::MoeGemmArgs> args;
@@ -194,73 +139,42 @@ struct Rotation {
 
   moe::Status launch(int calls) const {
     for (int i = 0; i < calls; ++i) {
-      MOE_GEMM_TEST_RETURN_IF_ERROR(
-          moe::moe_gemm(args[i % args.size()], has_config ? &config : nullptr));
+      SHIM_RETURN_IF_ERROR(moe::moe_gemm(args[i % args.size()], has_config ? &config : nullptr));
     }
     return {};
   }
 };
 
-moe::Status capture(const Rotation& rotation, int calls, Timer* timer) {
-  MOE_GEMM_TEST_CUDA(cudaStreamBeginCapture(timer->stream, cudaStreamCaptureModeThreadLocal));
-  const moe::Status launched = rotation.launch(calls);
-  const cudaError_t ended = cudaStreamEndCapture(timer->stream, &timer->graph);
-  MOE_GEMM_TEST_RETURN_IF_ERROR(launched);
-  MOE_GEMM_TEST_CUDA(ended);
-  MOE_GEMM_TEST_CUDA(cudaGraphInstantiate(&timer->executable, timer->graph, 0));
-  return {};
-}
-
-moe::Status run_batch(const Rotation& rotation, int launches, const Timer& timer) {
-  if (timer.executable == nullptr) return rotation.launch(launches);
-  return cuda_status(cudaGraphLaunch(timer.executable, timer.stream), "cudaGraphLaunch");
-}
-
-float median(std::vector<float> values) {
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
-}
-
 moe::Status time_device(const TestArgs* sets, int count, const TestConfig* config, int launches,
                         int repeats, bool use_graph, float* microseconds) {
   Timer timer;
-  MOE_GEMM_TEST_RETURN_IF_ERROR(timer.create());
+  SHIM_RETURN_IF_ERROR(timer.create());
   const Rotation rotation(sets, count, config, timer.stream);
   // Kernels are loaded at their first launch, which may not happen inside a capture.
-  MOE_GEMM_TEST_RETURN_IF_ERROR(rotation.launch(1));
-  MOE_GEMM_TEST_CUDA(cudaStreamSynchronize(timer.stream));
-  if (use_graph) MOE_GEMM_TEST_RETURN_IF_ERROR(capture(rotation, launches, &timer));
-  MOE_GEMM_TEST_RETURN_IF_ERROR(run_batch(rotation, launches, timer));
-  std::vector<float> samples;
-  for (int i = 0; i < repeats; ++i) {
-    MOE_GEMM_TEST_CUDA(cudaEventRecord(timer.begin, timer.stream));
-    MOE_GEMM_TEST_RETURN_IF_ERROR(run_batch(rotation, launches, timer));
-    MOE_GEMM_TEST_CUDA(cudaEventRecord(timer.end, timer.stream));
-    MOE_GEMM_TEST_CUDA(cudaEventSynchronize(timer.end));
-    float milliseconds = 0.0f;
-    MOE_GEMM_TEST_CUDA(cudaEventElapsedTime(&milliseconds, timer.begin, timer.end));
-    samples.push_back(milliseconds * 1000.0f / static_cast<float>(launches));
-  }
-  *microseconds = median(std::move(samples));
-  return {};
+  SHIM_RETURN_IF_ERROR(rotation.launch(1));
+  SHIM_CUDA(cudaStreamSynchronize(timer.stream));
+  const auto launch = [&] { return rotation.launch(launches); };
+  if (!use_graph) return timer.measure(launch, launches, repeats, microseconds);
+  SHIM_RETURN_IF_ERROR(timer.capture(launch));
+  return timer.measure([&] { return timer.replay(); }, launches, repeats, microseconds);
 }
 
 moe::Status time_host(const TestArgs* sets, int count, const TestConfig* config, int calls,
                       int repeats, float* microseconds) {
   Timer timer;
-  MOE_GEMM_TEST_RETURN_IF_ERROR(timer.create());
+  SHIM_RETURN_IF_ERROR(timer.create());
   const Rotation rotation(sets, count, config, timer.stream);
-  MOE_GEMM_TEST_RETURN_IF_ERROR(rotation.launch(1));
+  SHIM_RETURN_IF_ERROR(rotation.launch(1));
   std::vector<float> samples;
   for (int i = 0; i < repeats; ++i) {
-    MOE_GEMM_TEST_CUDA(cudaStreamSynchronize(timer.stream));
+    SHIM_CUDA(cudaStreamSynchronize(timer.stream));
     const auto begin = std::chrono::steady_clock::now();
-    MOE_GEMM_TEST_RETURN_IF_ERROR(rotation.launch(calls));
+    SHIM_RETURN_IF_ERROR(rotation.launch(calls));
     const std::chrono::duration<float, std::micro> elapsed =
         std::chrono::steady_clock::now() - begin;
     samples.push_back(elapsed.count() / static_cast<float>(calls));
   }
-  MOE_GEMM_TEST_CUDA(cudaStreamSynchronize(timer.stream));
+  SHIM_CUDA(cudaStreamSynchronize(timer.stream));
   *microseconds = median(std::move(samples));
   return {};
 }

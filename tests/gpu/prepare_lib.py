@@ -6,33 +6,15 @@ The argument structs are built from the field lists that the library itself retu
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from shim_lib import MESSAGE_BYTES, ShimError, Status, make_struct
 
-_FIELD_TYPES = {"int32": ctypes.c_int32, "int64": ctypes.c_int64, "pointer": ctypes.c_void_p}
-_MESSAGE_BYTES = 1024
 _GUARD_BYTES = 4096
 _GUARD = 0xA5
 # What outputs hold before a call: as a 16-bit number it is a NaN that no kernel makes.
 POISON = 0x7F
-
-
-@dataclass(frozen=True)
-class Status:
-    """Outcome of a call: the status code's name (`ok`, `invalid_argument`, ...) and the message."""
-
-    name: str
-    message: str
-
-    @property
-    def ok(self) -> bool:
-        return self.name == "ok"
-
-
-class PrepareError(RuntimeError):
-    """A call that had to succeed did not."""
 
 
 class PrepareLibrary:
@@ -49,21 +31,13 @@ class PrepareLibrary:
         self._structs: dict[str, type[ctypes.Structure]] = {}
 
     def struct(self, function: str) -> type[ctypes.Structure]:
-        """Returns the argument struct of a function; raises PrepareError if there is none."""
+        """Returns the argument struct of a function; raises ShimError if there is none."""
         if function not in self._structs:
             fields = self._lib.prepare_test_fields(function.encode())
             if fields is None:
-                raise PrepareError(f"no function {function}")
-            pairs = [entry.split() for entry in fields.decode().split(";") if entry]
-            struct = type(
-                function,
-                (ctypes.Structure,),
-                {"_fields_": [(name, _FIELD_TYPES[kind]) for kind, name in pairs]},
-            )
+                raise ShimError(f"no function {function}")
             size = self._lib.prepare_test_size(function.encode())
-            if ctypes.sizeof(struct) != size:
-                raise PrepareError(f"{function}: {ctypes.sizeof(struct)} bytes, not {size}")
-            self._structs[function] = struct
+            self._structs[function] = make_struct(function, fields.decode(), size)
         return self._structs[function]
 
     def arguments(self, function: str, fields: dict[str, Any]) -> Any:
@@ -78,13 +52,13 @@ class PrepareLibrary:
         """Returns the id of a scalar type by its constant's name; raises if there is none."""
         value = int(self._lib.prepare_test_type_id(name.encode()))
         if value == -1:
-            raise PrepareError(f"unknown scalar type {name}")
+            raise ShimError(f"unknown scalar type {name}")
         return value
 
     def _run(self, entry: str, *args: Any) -> Status:
-        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
+        message = ctypes.create_string_buffer(MESSAGE_BYTES)
         code = getattr(self._lib, f"prepare_test_{entry}")(
-            *args, message, ctypes.c_size_t(_MESSAGE_BYTES)
+            *args, message, ctypes.c_size_t(MESSAGE_BYTES)
         )
         name = self._lib.prepare_test_status_name(code).decode()
         return Status(name, message.value.decode(errors="replace"))
@@ -109,7 +83,7 @@ class PrepareLibrary:
             ctypes.byref(microseconds),
         )
         if not status.ok:
-            raise PrepareError(f"time {function}: {status.name}: {status.message}")
+            raise ShimError(f"time {function}: {status.name}: {status.message}")
         return microseconds.value
 
     def align_capacity(self, num_ids: int, num_experts: int, block_size: int) -> int:
@@ -120,14 +94,14 @@ class PrepareLibrary:
         size = ctypes.c_int64()
         status = self._run("align_workspace_size", ctypes.byref(args), ctypes.byref(size))
         if not status.ok:
-            raise PrepareError(f"align_workspace_size: {status.message}")
+            raise ShimError(f"align_workspace_size: {status.message}")
         return size.value
 
     def check(self, error: int, what: str) -> None:
-        """Raises PrepareError if a CUDA error code is not success."""
+        """Raises ShimError if a CUDA error code is not success."""
         if error != 0:
             text = self._lib.prepare_test_error_string(error).decode()
-            raise PrepareError(f"{what}: {text}")
+            raise ShimError(f"{what}: {text}")
 
     def allocate(self, size: int) -> int:
         memory = ctypes.c_void_p()

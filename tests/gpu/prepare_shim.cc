@@ -15,12 +15,7 @@
 #include "marlin_moe/activations.h"
 #include "marlin_moe/moe_align.h"
 #include "marlin_moe/prepare.h"
-
-namespace moe = marlin_moe;
-
-using int32 = std::int32_t;
-using int64 = std::int64_t;
-using pointer = void*;
+#include "tests/gpu/shim_support.h"
 
 // FIELD(type, name, path of the field in the library's struct)
 
@@ -211,85 +206,29 @@ const Function* find(const char* name) {
   return nullptr;
 }
 
-// Copies the message into the caller's buffer, cut to its size, and returns the code.
-int report(const moe::Status& status, char* message, std::size_t message_bytes) {
-  if (message_bytes > 0) {
-    const std::size_t length = std::min(status.message.size(), message_bytes - 1);
-    std::memcpy(message, status.message.data(), length);
-    message[length] = '\0';
-  }
-  return static_cast<int>(status.code);
-}
-
-moe::Status cuda_status(cudaError_t error, const char* call) {
-  if (error == cudaSuccess) return {};
-  return {moe::StatusCode::kCudaError, std::string(call) + ": " + cudaGetErrorString(error)};
-}
-
-#define PREPARE_TEST_RETURN_IF_ERROR(expression)                 \
-  do {                                                           \
-    const moe::Status status_of_expression = (expression);       \
-    if (!status_of_expression.ok()) return status_of_expression; \
-  } while (false)
-
-#define PREPARE_TEST_CUDA(call) PREPARE_TEST_RETURN_IF_ERROR(cuda_status((call), #call))
-
-// A captured graph and what runs it, released together.
-struct Replay {
-  cudaStream_t stream = nullptr;
-  cudaGraph_t graph = nullptr;
-  cudaGraphExec_t exec = nullptr;
-  cudaEvent_t begin = nullptr;
-  cudaEvent_t end = nullptr;
-  ~Replay() {
-    if (exec != nullptr) cudaGraphExecDestroy(exec);
-    if (graph != nullptr) cudaGraphDestroy(graph);
-    if (begin != nullptr) cudaEventDestroy(begin);
-    if (end != nullptr) cudaEventDestroy(end);
-    if (stream != nullptr) cudaStreamDestroy(stream);
-  }
-};
-
-// Captures `launches` calls into a graph.
-moe::Status capture(const Function& function, const void* args, int launches, Replay* replay) {
-  PREPARE_TEST_CUDA(cudaStreamCreateWithFlags(&replay->stream, cudaStreamNonBlocking));
-  PREPARE_TEST_CUDA(cudaEventCreate(&replay->begin));
-  PREPARE_TEST_CUDA(cudaEventCreate(&replay->end));
-  PREPARE_TEST_CUDA(cudaStreamBeginCapture(replay->stream, cudaStreamCaptureModeGlobal));
-  moe::Status status;
-  for (int i = 0; i < launches && status.ok(); ++i) status = function.call(args, replay->stream);
-  PREPARE_TEST_CUDA(cudaStreamEndCapture(replay->stream, &replay->graph));
-  PREPARE_TEST_RETURN_IF_ERROR(status);
-  PREPARE_TEST_CUDA(cudaGraphInstantiate(&replay->exec, replay->graph, 0));
-  return {};
+// Captures `launches` calls into the timer's graph.
+moe::Status capture(const Function& function, const void* args, int launches, Timer* timer) {
+  SHIM_RETURN_IF_ERROR(timer->create());
+  return timer->capture([&] {
+    moe::Status status;
+    for (int i = 0; i < launches && status.ok(); ++i) status = function.call(args, timer->stream);
+    return status;
+  });
 }
 
 moe::Status replay_once(const Function& function, const void* args) {
-  Replay replay;
-  PREPARE_TEST_RETURN_IF_ERROR(capture(function, args, 1, &replay));
-  PREPARE_TEST_CUDA(cudaGraphLaunch(replay.exec, replay.stream));
-  PREPARE_TEST_CUDA(cudaStreamSynchronize(replay.stream));
+  Timer timer;
+  SHIM_RETURN_IF_ERROR(capture(function, args, 1, &timer));
+  SHIM_RETURN_IF_ERROR(timer.replay());
+  SHIM_CUDA(cudaStreamSynchronize(timer.stream));
   return {};
 }
 
 moe::Status time_graph(const Function& function, const void* args, int launches, int repeats,
                        float* microseconds) {
-  Replay replay;
-  PREPARE_TEST_RETURN_IF_ERROR(capture(function, args, launches, &replay));
-  PREPARE_TEST_CUDA(cudaGraphLaunch(replay.exec, replay.stream));
-  std::vector<float> samples;
-  for (int i = 0; i < repeats; ++i) {
-    PREPARE_TEST_CUDA(cudaEventRecord(replay.begin, replay.stream));
-    PREPARE_TEST_CUDA(cudaGraphLaunch(replay.exec, replay.stream));
-    PREPARE_TEST_CUDA(cudaEventRecord(replay.end, replay.stream));
-    PREPARE_TEST_CUDA(cudaEventSynchronize(replay.end));
-    float milliseconds = 0;
-    PREPARE_TEST_CUDA(cudaEventElapsedTime(&milliseconds, replay.begin, replay.end));
-    samples.push_back(milliseconds * 1000 / static_cast<float>(launches));
-  }
-  std::nth_element(samples.begin(), samples.begin() + repeats / 2, samples.end());
-  *microseconds = samples[static_cast<std::size_t>(repeats) / 2];
-  return {};
+  Timer timer;
+  SHIM_RETURN_IF_ERROR(capture(function, args, launches, &timer));
+  return timer.measure([&] { return timer.replay(); }, launches, repeats, microseconds);
 }
 
 }  // namespace

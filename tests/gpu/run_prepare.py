@@ -22,7 +22,8 @@ import prepare_bad_input
 import prepare_cases
 import prepare_timing
 from prepare_cases import Case
-from prepare_lib import POISON, Buffer, PrepareError, PrepareLibrary
+from prepare_lib import POISON, Buffer, PrepareLibrary
+from shim_lib import ShimError
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -159,7 +160,7 @@ def main(argv: list[str]) -> int:
     if not options.no_timing and not options.only:
         try:
             timing = list(prepare_timing.measure(library))
-        except PrepareError as error:
+        except ShimError as error:
             record("timing", "timing", [str(error)])
     for group in (group for group in counts if not group.endswith(" failed")):
         print(f"{group:24} {counts[group]:5} cases {counts[f'{group} failed']:4} failed")

@@ -31,7 +31,8 @@ FILES: dict[str, tuple[str, str, dict[str, str]]] = {
     ),
     "machine_paths": (
         "a/x.txt",
-        "/usr/local/cuda ${x}/root/a root/work/x /homely /workers a/root/b https://x.org/root/\n",
+        f"/usr/local/cuda ${{x}}{os.sep}root/a root/work/x /homely /workers a/root/b "
+        f"https://x.org{os.sep}root/\n",
         {
             f"see {os.sep}root/x\n": "a path of one machine",
             f"{os.sep}home/somebody/y\n": "a path of one machine",
