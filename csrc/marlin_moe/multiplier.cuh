@@ -104,10 +104,9 @@ class Multiplier16 {
   // Leaves the sums in `acc`.
   __device__ __forceinline__ void finish_tile() {}
 
-  // Sums of this warp's columns over its share of k, in the layout of mma's C operand: 8-column
-  // tile t of an m block holds rows lane / 4 (+ 8) and columns 8 t + 2 (lane % 4) + {0, 1}.
-  // Transposed: 16- column tile t holds columns 16 t + lane / 4 (+ 8) and tokens 2 (lane % 4) + {0,
-  // 1}.
+  // Sums of this warp's columns over its share of k, in the layout of mma's C operand. Tile t of an
+  // m block, 8 columns wide: rows lane / 4 (+ 8), columns 8 t + 2 (lane % 4) + {0, 1}. Transposed,
+  // 16 columns wide: columns 16 t + lane / 4 (+ 8), tokens 2 (lane % 4) + {0, 1}.
   float acc[Traits::kMBlocks][Traits::kAccTiles][4];
 
  private:
