@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "arguments.h"
+
 namespace MARLIN_NAMESPACE_NAME {
 
 using MARLIN_TYPE_NAMESPACE::ScalarType;
@@ -58,23 +60,6 @@ Status device_info(DeviceInfo* info) {
   known[device] = fresh;
   *info = fresh;
   return {};
-}
-
-static std::string type_name(const ScalarType& type) {
-  const std::pair<ScalarType, const char*> names[] = {
-      {MARLIN_TYPE_NAMESPACE::kFloat16, "kFloat16"},
-      {MARLIN_TYPE_NAMESPACE::kBFloat16, "kBFloat16"},
-      {MARLIN_TYPE_NAMESPACE::kS8, "kS8"},
-      {MARLIN_TYPE_NAMESPACE::kU4, "kU4"},
-      {MARLIN_TYPE_NAMESPACE::kU4B8, "kU4B8"},
-      {MARLIN_TYPE_NAMESPACE::kU8B128, "kU8B128"},
-      {MARLIN_TYPE_NAMESPACE::kFE4M3fn, "kFE4M3fn"},
-      {MARLIN_TYPE_NAMESPACE::kFE2M1f, "kFE2M1f"},
-      {MARLIN_TYPE_NAMESPACE::kFE8M0fnu, "kFE8M0fnu"}};
-  for (const auto& [known, name] : names) {
-    if (known == type) return name;
-  }
-  return "unknown type " + std::to_string(type.id());
 }
 
 std::string describe_key(const MoeGemmArgs& args, const MoeGemmConfig& config,

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "arguments.h"
 #include "moe_gemm.h"
 
 namespace marlin_moe {
@@ -29,11 +30,6 @@ static int report(const Status& status) {
   return MARLIN_MOE_CUDA_ERROR;
 }
 
-static Status invalid(const std::string& argument, std::int64_t given, const std::string& allowed) {
-  return {StatusCode::kInvalidArgument,
-          argument + " = " + std::to_string(given) + " is not allowed; allowed: " + allowed};
-}
-
 static Status to_type(const char* argument, std::int32_t given, ScalarType* type) {
   static constexpr ScalarType kTypes[] = {
       MARLIN_TYPE_NAMESPACE::kFloat16, MARLIN_TYPE_NAMESPACE::kBFloat16,
@@ -58,8 +54,7 @@ static Status to_types(const marlin_moe_gemm_args& from, MoeGemmArgs* to) {
 
 static Status to_args(const marlin_moe_gemm_args* from, MoeGemmArgs* to) {
   if (from == nullptr) {
-    return {StatusCode::kInvalidArgument,
-            "args = null is not allowed; allowed: a marlin_moe_gemm_args"};
+    return invalid("args", "null", "a marlin_moe_gemm_args");
   }
   if (from->struct_size != sizeof(marlin_moe_gemm_args)) {
     return invalid("struct_size", static_cast<std::int64_t>(from->struct_size),
@@ -98,8 +93,7 @@ static Status to_args(const marlin_moe_gemm_args* from, MoeGemmArgs* to) {
 
 static Status check_out(const char* argument, const void* pointer) {
   if (pointer != nullptr) return {};
-  return {StatusCode::kInvalidArgument,
-          std::string(argument) + " = null is not allowed; allowed: where the result goes"};
+  return invalid(argument, "null", "where the result goes");
 }
 
 }  // namespace marlin_moe

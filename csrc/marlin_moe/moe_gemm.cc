@@ -7,6 +7,7 @@
 #include <limits>
 #include <string>
 
+#include "arguments.h"
 #include "kernel_table.h"
 #include "permute_columns.h"
 
@@ -23,16 +24,6 @@ static constexpr std::size_t kAlignment = 256;  // of the workspace's parts
 // Tiles a kernel may have (SCHEME_LIMITS in private/quant_schemes.bzl).
 static constexpr MoeGemmConfig kTiles[] = {
     {64, 128, 128}, {64, 256, 256}, {128, 128, 256}, {128, 64, 128}};
-
-static Status invalid(const std::string& argument, const std::string& given,
-                      const std::string& allowed) {
-  return {StatusCode::kInvalidArgument,
-          argument + " = " + given + " is not allowed; allowed: " + allowed};
-}
-
-static Status invalid(const std::string& argument, std::int64_t given, const std::string& allowed) {
-  return invalid(argument, std::to_string(given), allowed);
-}
 
 static bool has_zero_points(const MoeGemmArgs& args) {
   return args.b_type == MARLIN_TYPE_NAMESPACE::kU4;
@@ -97,15 +88,6 @@ static Status check_shape(const MoeGemmArgs& args) {
   constexpr std::int64_t kMost = std::numeric_limits<int>::max() / 2;
   if (ids > kMost || stages > kMost) {
     return invalid("m", args.m, "fewer rows: m * top_k * n * k is more than one launch can index");
-  }
-  return {};
-}
-
-static Status check_pointer(const char* argument, const void* pointer, std::uintptr_t alignment) {
-  if (pointer == nullptr) return invalid(argument, "null", "a device pointer");
-  if (reinterpret_cast<std::uintptr_t>(pointer) % alignment != 0) {
-    return invalid(argument, "a misaligned pointer",
-                   "a device pointer aligned to " + std::to_string(alignment) + " bytes");
   }
   return {};
 }

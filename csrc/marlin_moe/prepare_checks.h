@@ -9,30 +9,10 @@
 #include <string>
 #include <utility>
 
+#include "arguments.h"
 #include "moe_gemm.h"
 
 namespace marlin_moe {
-
-// The name of a scalar type's constant, for messages.
-inline std::string type_name(ScalarType type) {
-  namespace types = MARLIN_TYPE_NAMESPACE;
-  static constexpr struct {
-    ScalarType type;
-    const char* name;
-  } kNames[] = {{types::kFloat16, "kFloat16"},
-                {types::kBFloat16, "kBFloat16"},
-                {types::kS8, "kS8"},
-                {types::kU4, "kU4"},
-                {types::kU4B8, "kU4B8"},
-                {types::kU8B128, "kU8B128"},
-                {types::kFE4M3fn, "kFE4M3fn"},
-                {types::kFE2M1f, "kFE2M1f"},
-                {types::kFE8M0fnu, "kFE8M0fnu"}};
-  for (const auto& entry : kNames) {
-    if (entry.type == type) return entry.name;
-  }
-  return "the unknown type " + std::to_string(type.id());
-}
 
 // Collects the first argument that is not allowed.
 class ArgumentChecker {
@@ -42,8 +22,7 @@ class ArgumentChecker {
 
   void refuse(const std::string& name, const std::string& given, const std::string& allowed) {
     if (!ok()) return;
-    status_ = {StatusCode::kInvalidArgument,
-               name + " = " + given + " is not allowed; allowed: " + allowed};
+    status_ = invalid(name, given, allowed);
   }
   void range(const char* name, std::int64_t given, std::int64_t least, std::int64_t most) {
     if (given >= least && given <= most) return;
@@ -72,12 +51,7 @@ class ArgumentChecker {
     refuse(name, type_name(given), names);
   }
   void pointer(const char* name, const void* given, std::uintptr_t alignment) {
-    if (given == nullptr) {
-      refuse(name, "null", "a device pointer");
-    } else if (reinterpret_cast<std::uintptr_t>(given) % alignment != 0) {
-      refuse(name, "a misaligned pointer",
-             "a device pointer aligned to " + std::to_string(alignment) + " bytes");
-    }
+    if (ok()) status_ = check_pointer(name, given, alignment);
   }
   void optional_pointer(const char* name, const void* given, std::uintptr_t alignment) {
     if (given != nullptr) pointer(name, given, alignment);

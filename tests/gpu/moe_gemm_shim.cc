@@ -198,41 +198,9 @@ std::size_t moe_gemm_test_args_size() { return sizeof(TestArgs); }
 
 std::size_t moe_gemm_test_config_size() { return sizeof(TestConfig); }
 
-// The id of a scalar type by the name of its constant; -1 if there is no such type.
-int64 moe_gemm_test_type_id(const char* name) {
-  namespace types = MARLIN_TYPE_NAMESPACE;
-  static constexpr std::pair<const char*, moe::ScalarType> kTypes[] = {
-      {"kFloat16", types::kFloat16},
-      {"kBFloat16", types::kBFloat16},
-      {"kS8", types::kS8},
-      {"kU4", types::kU4},
-      {"kU4B8", types::kU4B8},
-      {"kU8B128", types::kU8B128},
-      {"kFE4M3fn", types::kFE4M3fn},
-      {"kFE2M1f", types::kFE2M1f},
-      {"kFE8M0fnu", types::kFE8M0fnu}};
-  for (const auto& [type_name, type] : kTypes) {
-    if (std::strcmp(name, type_name) == 0) return type.id();
-  }
-  return -1;
-}
+int64 moe_gemm_test_type_id(const char* name) { return type_id(name); }
 
-// The name of a status code as the calls below return it.
-const char* moe_gemm_test_status_name(int code) {
-  switch (static_cast<moe::StatusCode>(code)) {
-    case moe::StatusCode::kOk:
-      return "ok";
-    case moe::StatusCode::kInvalidArgument:
-      return "invalid_argument";
-    case moe::StatusCode::kInsufficientWorkspace:
-      return "insufficient_workspace";
-    case moe::StatusCode::kNoKernel:
-      return "no_kernel";
-    case moe::StatusCode::kCudaError:
-      return "cuda_error";
-  }
-  return "unknown";
-}
+const char* moe_gemm_test_status_name(int code) { return status_name(code); }
 
 int moe_gemm_test_gemm(const TestArgs* args, const TestConfig* config, char* message,
                        std::size_t message_bytes) {

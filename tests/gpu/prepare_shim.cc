@@ -243,42 +243,9 @@ const char* prepare_test_fields(const char* function) {
 
 std::size_t prepare_test_size(const char* function) { return find(function)->size; }
 
-const char* prepare_test_status_name(int code) {
-  switch (static_cast<moe::StatusCode>(code)) {
-    case moe::StatusCode::kOk:
-      return "ok";
-    case moe::StatusCode::kInvalidArgument:
-      return "invalid_argument";
-    case moe::StatusCode::kInsufficientWorkspace:
-      return "insufficient_workspace";
-    case moe::StatusCode::kNoKernel:
-      return "no_kernel";
-    case moe::StatusCode::kCudaError:
-      return "cuda_error";
-  }
-  return "unknown";
-}
+const char* prepare_test_status_name(int code) { return status_name(code); }
 
-// The id of a scalar type, -1 if there is no constant of that name.
-std::int64_t prepare_test_type_id(const char* name) {
-  namespace types = MARLIN_TYPE_NAMESPACE;
-  static constexpr struct {
-    const char* name;
-    moe::ScalarType type;
-  } kTypes[] = {{"kFloat16", types::kFloat16},
-                {"kBFloat16", types::kBFloat16},
-                {"kS8", types::kS8},
-                {"kU4", types::kU4},
-                {"kU4B8", types::kU4B8},
-                {"kU8B128", types::kU8B128},
-                {"kFE4M3fn", types::kFE4M3fn},
-                {"kFE2M1f", types::kFE2M1f},
-                {"kFE8M0fnu", types::kFE8M0fnu}};
-  for (const auto& entry : kTypes) {
-    if (std::strcmp(entry.name, name) == 0) return entry.type.id();
-  }
-  return -1;
-}
+int64 prepare_test_type_id(const char* name) { return type_id(name); }
 
 // Calls a function and, if it succeeded, waits for the device.
 int prepare_test_call(const char* function, const void* args, char* message,

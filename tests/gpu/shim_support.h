@@ -31,6 +31,42 @@ inline int report(const moe::Status& status, char* message, std::size_t message_
   return static_cast<int>(status.code);
 }
 
+// The name of a status code, as report() returns it.
+inline const char* status_name(int code) {
+  switch (static_cast<moe::StatusCode>(code)) {
+    case moe::StatusCode::kOk:
+      return "ok";
+    case moe::StatusCode::kInvalidArgument:
+      return "invalid_argument";
+    case moe::StatusCode::kInsufficientWorkspace:
+      return "insufficient_workspace";
+    case moe::StatusCode::kNoKernel:
+      return "no_kernel";
+    case moe::StatusCode::kCudaError:
+      return "cuda_error";
+  }
+  return "unknown";
+}
+
+// The id of a scalar type by the name of its constant; -1 if there is no such type.
+inline int64 type_id(const char* name) {
+  namespace types = MARLIN_TYPE_NAMESPACE;
+  static constexpr std::pair<const char*, moe::ScalarType> kTypes[] = {
+      {"kFloat16", types::kFloat16},
+      {"kBFloat16", types::kBFloat16},
+      {"kS8", types::kS8},
+      {"kU4", types::kU4},
+      {"kU4B8", types::kU4B8},
+      {"kU8B128", types::kU8B128},
+      {"kFE4M3fn", types::kFE4M3fn},
+      {"kFE2M1f", types::kFE2M1f},
+      {"kFE8M0fnu", types::kFE8M0fnu}};
+  for (const auto& [type_name, type] : kTypes) {
+    if (std::strcmp(name, type_name) == 0) return type.id();
+  }
+  return -1;
+}
+
 inline moe::Status cuda_status(cudaError_t error, const char* call) {
   if (error == cudaSuccess) return {};
   return {moe::StatusCode::kCudaError, std::string(call) + ": " + cudaGetErrorString(error)};

@@ -1,0 +1,51 @@
+// How refused arguments are put into words, for all entry points of the host API.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "moe_gemm.h"
+
+namespace marlin_moe {
+
+inline Status invalid(const std::string& argument, const std::string& given,
+                      const std::string& allowed) {
+  return {StatusCode::kInvalidArgument,
+          argument + " = " + given + " is not allowed; allowed: " + allowed};
+}
+
+inline Status invalid(const std::string& argument, std::int64_t given, const std::string& allowed) {
+  return invalid(argument, std::to_string(given), allowed);
+}
+
+inline Status check_pointer(const char* argument, const void* pointer, std::uintptr_t alignment) {
+  if (pointer == nullptr) return invalid(argument, "null", "a device pointer");
+  if (reinterpret_cast<std::uintptr_t>(pointer) % alignment != 0) {
+    return invalid(argument, "a misaligned pointer",
+                   "a device pointer aligned to " + std::to_string(alignment) + " bytes");
+  }
+  return {};
+}
+
+// The name of a scalar type's constant.
+inline std::string type_name(const ScalarType& type) {
+  namespace types = MARLIN_TYPE_NAMESPACE;
+  static constexpr struct {
+    ScalarType type;
+    const char* name;
+  } kNames[] = {{types::kFloat16, "kFloat16"},
+                {types::kBFloat16, "kBFloat16"},
+                {types::kS8, "kS8"},
+                {types::kU4, "kU4"},
+                {types::kU4B8, "kU4B8"},
+                {types::kU8B128, "kU8B128"},
+                {types::kFE4M3fn, "kFE4M3fn"},
+                {types::kFE2M1f, "kFE2M1f"},
+                {types::kFE8M0fnu, "kFE8M0fnu"}};
+  for (const auto& entry : kNames) {
+    if (entry.type == type) return entry.name;
+  }
+  return "the unknown type " + std::to_string(type.id());
+}
+
+}  // namespace marlin_moe
