@@ -37,8 +37,13 @@ def list_files(root: Path) -> list[str]:
     In a Git checkout these are the files that Git tracks or would add. Elsewhere (a release
     archive) they are all files there are.
     """
+    return [name for name in list_files_and_links(root) if not (root / name).is_symlink()]
+
+
+def list_files_and_links(root: Path) -> list[str]:
+    """Returns what list_files() does, and the links that lead to a file."""
     names = _git_files(root) if (root / ".git").exists() else _walk(root)
-    return sorted(n for n in names if (root / n).is_file() and not (root / n).is_symlink())
+    return sorted(name for name in names if (root / name).is_file())
 
 
 def _git_files(root: Path) -> list[str]:
