@@ -18,13 +18,15 @@ inline Status invalid(const std::string& argument, std::int64_t given, const std
   return invalid(argument, std::to_string(given), allowed);
 }
 
+inline bool is_aligned(const void* pointer, std::uintptr_t alignment) {
+  return pointer != nullptr && reinterpret_cast<std::uintptr_t>(pointer) % alignment == 0;
+}
+
 inline Status check_pointer(const char* argument, const void* pointer, std::uintptr_t alignment) {
+  if (is_aligned(pointer, alignment)) return {};
   if (pointer == nullptr) return invalid(argument, "null", "a device pointer");
-  if (reinterpret_cast<std::uintptr_t>(pointer) % alignment != 0) {
-    return invalid(argument, "a misaligned pointer",
-                   "a device pointer aligned to " + std::to_string(alignment) + " bytes");
-  }
-  return {};
+  return invalid(argument, "a misaligned pointer",
+                 "a device pointer aligned to " + std::to_string(alignment) + " bytes");
 }
 
 // The name of a scalar type's constant.

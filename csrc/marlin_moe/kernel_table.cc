@@ -1,11 +1,11 @@
 #include "kernel_table.h"
 
-#include <map>
-#include <mutex>
+#include <cstdint>
 #include <string>
 #include <utility>
 
 #include "arguments.h"
+#include "insert_only_map.h"
 
 namespace MARLIN_NAMESPACE_NAME {
 
@@ -25,41 +25,48 @@ static MarlinFuncPtr select_kernel(ScalarType a_type, ScalarType b_type, ScalarT
 
 namespace marlin_moe {
 
-static Status cuda_status(cudaError_t error, const std::string& what) {
+static Status cuda_status(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return {};
-  return {StatusCode::kCudaError, what + ": " + cudaGetErrorString(error)};
+  return {StatusCode::kCudaError, std::string(what) + ": " + cudaGetErrorString(error)};
 }
 
-Status device_info(DeviceInfo* info) {
-  static std::mutex mutex;
-  static std::map<int, DeviceInfo> known;
+// Numbers devices for the map of what is known of them.
+struct DeviceKey {
+  int device;
+  bool operator==(const DeviceKey& other) const { return device == other.device; }
+  std::size_t hash() const { return static_cast<std::size_t>(device); }
+};
 
-  int device = 0;
-  Status status = cuda_status(cudaGetDevice(&device), "cudaGetDevice");
-  if (!status.ok()) return status;
-  const std::lock_guard<std::mutex> lock(mutex);
-  const auto found = known.find(device);
-  if (found != known.end()) {
-    *info = found->second;
-    return {};
-  }
+static Status query_device(int device, DeviceInfo* info) {
   int major = 0;
   int minor = 0;
-  DeviceInfo fresh{device, 0, 0, 0};
+  *info = DeviceInfo{device, 0, 0, 0};
   const std::pair<cudaDeviceAttr, int*> attributes[] = {
-      {cudaDevAttrMultiProcessorCount, &fresh.multiprocessors},
-      {cudaDevAttrMaxSharedMemoryPerBlockOptin, &fresh.max_shared_memory},
+      {cudaDevAttrMultiProcessorCount, &info->multiprocessors},
+      {cudaDevAttrMaxSharedMemoryPerBlockOptin, &info->max_shared_memory},
       {cudaDevAttrComputeCapabilityMajor, &major},
       {cudaDevAttrComputeCapabilityMinor, &minor}};
   for (const auto& [attribute, value] : attributes) {
-    status =
+    Status status =
         cuda_status(cudaDeviceGetAttribute(value, attribute, device), "cudaDeviceGetAttribute");
     if (!status.ok()) return status;
   }
-  fresh.capability = 10 * major + minor;
-  known[device] = fresh;
-  *info = fresh;
+  info->capability = 10 * major + minor;
   return {};
+}
+
+Status device_info(const DeviceInfo** info) {
+  static InsertOnlyMap<DeviceKey, DeviceInfo> known;
+
+  DeviceKey key{};
+  Status status = cuda_status(cudaGetDevice(&key.device), "cudaGetDevice");
+  if (!status.ok()) return status;
+  *info = known.find(key);
+  if (*info != nullptr) return {};
+  DeviceInfo fresh{};
+  status = query_device(key.device, &fresh);
+  if (status.ok()) *info = known.add(key, fresh);
+  return status;
 }
 
 std::string describe_key(const MoeGemmArgs& args, const MoeGemmConfig& config,
@@ -104,21 +111,37 @@ static Kernel select(const MoeGemmArgs& args, const MoeGemmConfig& config,
   return kernel;
 }
 
+// A kernel on a device, and what the driver says of it there.
+struct LaunchKey {
+  int device;
+  MARLIN_NAMESPACE_NAME::MarlinFuncPtr function;
+  bool operator==(const LaunchKey& other) const {
+    return device == other.device && function == other.function;
+  }
+  // Kernels' stubs on the host are some tens of bytes apart.
+  std::size_t hash() const {
+    const auto address = reinterpret_cast<std::uintptr_t>(function);
+    return (address >> 4) + (address >> 14) + static_cast<std::size_t>(device) * 31;
+  }
+};
+struct LaunchLimits {
+  KernelState state;
+  int max_blocks_per_sm;
+};
+
 // Asks the driver how many blocks of a kernel a multiprocessor holds, and lets the kernel have the
 // shared memory it needs.
-static Status query_kernel(const DeviceInfo& device, Kernel* kernel) {
-  const void* function = reinterpret_cast<const void*>(kernel->function);
-  const int shared = kernel->shape.shared_memory_bytes();
-  if (shared > device.max_shared_memory) {
-    return {StatusCode::kNoKernel, "needs " + std::to_string(shared) +
-                                       " bytes of shared memory per block, the device has " +
-                                       std::to_string(device.max_shared_memory)};
-  }
+static Status query_kernel(const DeviceInfo& device, const Kernel& kernel, LaunchLimits* limits) {
+  const void* function = reinterpret_cast<const void*>(kernel.function);
+  const int shared = kernel.shape.shared_memory_bytes();
+  *limits = {KernelState::kTooMuchSharedMemory, 0};
+  if (shared > device.max_shared_memory) return {};
   cudaFuncAttributes attributes{};
   const cudaError_t error = cudaFuncGetAttributes(&attributes, function);
   if (error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction) {
     (void)cudaGetLastError();  // not an error of the caller's: do not leave it behind
-    return {StatusCode::kNoKernel, "has no code for this device"};
+    limits->state = KernelState::kNoDeviceCode;
+    return {};
   }
   Status status = cuda_status(error, "cudaFuncGetAttributes");
   if (!status.ok()) return status;
@@ -126,39 +149,52 @@ static Status query_kernel(const DeviceInfo& device, Kernel* kernel) {
       cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),
       "cudaFuncSetAttribute(MaxDynamicSharedMemorySize)");
   if (!status.ok()) return status;
-  return cuda_status(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
-                         &kernel->max_blocks_per_sm, function, kernel->shape.threads, shared),
-                     "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+  status = cuda_status(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+                           &limits->max_blocks_per_sm, function, kernel.shape.threads, shared),
+                       "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+  if (limits->max_blocks_per_sm > 0) limits->state = KernelState::kUsable;
+  return status;
 }
 
 Status find_kernel(const MoeGemmArgs& args, const MoeGemmConfig& config, const DeviceInfo& device,
                    Kernel* kernel) {
-  static std::mutex mutex;
-  static std::map<std::pair<int, MARLIN_NAMESPACE_NAME::MarlinFuncPtr>, int> known_blocks_per_sm;
+  static InsertOnlyMap<LaunchKey, LaunchLimits> known;
 
   *kernel = select(args, config, device);
-  if (kernel->function == nullptr) {
-    return {StatusCode::kNoKernel,
-            "no kernel was built for " + describe_key(args, config, device) +
-                "; add its scheme to quant_schemes or extra_quant_schemes of the "
-                "marlin_moe_kernels target, or its family to cuda_archs"};
+  if (kernel->function == nullptr) return {};
+  const LaunchKey key{device.device, kernel->function};
+  const LaunchLimits* limits = known.find(key);
+  if (limits == nullptr) {
+    LaunchLimits fresh{};
+    Status status = query_kernel(device, *kernel, &fresh);
+    if (!status.ok()) return status;
+    limits = known.add(key, fresh);
   }
-  const std::lock_guard<std::mutex> lock(mutex);
-  const auto key = std::make_pair(device.device, kernel->function);
-  const auto found = known_blocks_per_sm.find(key);
-  if (found != known_blocks_per_sm.end()) {
-    kernel->max_blocks_per_sm = found->second;
-    return {};
-  }
-  Status status = query_kernel(device, kernel);
-  if (status.code == StatusCode::kNoKernel) {
-    status.message = "the kernel for " + describe_key(args, config, device) + " " + status.message +
-                     "; build it for this device: cuda_archs of the "
-                     "marlin_moe_kernels target, or --cuda_archs";
-  }
-  if (!status.ok()) return status;
-  known_blocks_per_sm[key] = kernel->max_blocks_per_sm;
+  kernel->state = limits->state;
+  kernel->max_blocks_per_sm = limits->max_blocks_per_sm;
   return {};
+}
+
+static Status not_built(const std::string& key) {
+  return {StatusCode::kNoKernel,
+          "no kernel was built for " + key +
+              "; add its scheme to quant_schemes or extra_quant_schemes of the "
+              "marlin_moe_kernels target, or its family to cuda_archs"};
+}
+
+Status no_kernel(const MoeGemmArgs& args, const MoeGemmConfig& config, const DeviceInfo& device,
+                 const Kernel& kernel) {
+  const std::string key = describe_key(args, config, device);
+  if (kernel.state == KernelState::kNotBuilt) return not_built(key);
+  std::string why =
+      "has no code for this device; build it for this device: cuda_archs of the "
+      "marlin_moe_kernels target, or --cuda_archs";
+  if (kernel.state == KernelState::kTooMuchSharedMemory) {
+    why = "needs " + std::to_string(kernel.shape.shared_memory_bytes()) +
+          " bytes of shared memory per block, the device has " +
+          std::to_string(device.max_shared_memory) + "; use another tile, or smaller blocks";
+  }
+  return {StatusCode::kNoKernel, "the kernel for " + key + " " + why};
 }
 
 }  // namespace marlin_moe

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "arguments.h"
+#include "c_api_support.h"
 #include "moe_gemm.h"
 
 namespace marlin_moe {
@@ -12,8 +13,7 @@ static std::string& last_error() {
   return message;
 }
 
-// Keeps the message of a failure and returns the code.
-static int report(const Status& status) {
+int report(const Status& status) {
   if (!status.ok()) last_error() = status.message;
   switch (status.code) {
     case StatusCode::kOk:
@@ -30,7 +30,7 @@ static int report(const Status& status) {
   return MARLIN_MOE_CUDA_ERROR;
 }
 
-static Status to_type(const char* argument, std::int32_t given, ScalarType* type) {
+Status to_type(const char* argument, std::int32_t given, ScalarType* type) {
   static constexpr ScalarType kTypes[] = {
       MARLIN_TYPE_NAMESPACE::kFloat16, MARLIN_TYPE_NAMESPACE::kBFloat16,
       MARLIN_TYPE_NAMESPACE::kS8,      MARLIN_TYPE_NAMESPACE::kFE4M3fn,
@@ -53,13 +53,8 @@ static Status to_types(const marlin_moe_gemm_args& from, MoeGemmArgs* to) {
 }
 
 static Status to_args(const marlin_moe_gemm_args* from, MoeGemmArgs* to) {
-  if (from == nullptr) {
-    return invalid("args", "null", "a marlin_moe_gemm_args");
-  }
-  if (from->struct_size != sizeof(marlin_moe_gemm_args)) {
-    return invalid("struct_size", static_cast<std::int64_t>(from->struct_size),
-                   std::to_string(sizeof(marlin_moe_gemm_args)) + ", this library's");
-  }
+  const Status status = check_struct(from);
+  if (!status.ok()) return status;
   to->m = from->m;
   to->n = from->n;
   to->k = from->k;
@@ -91,28 +86,48 @@ static Status to_args(const marlin_moe_gemm_args* from, MoeGemmArgs* to) {
   return to_types(*from, to);
 }
 
-static Status check_out(const char* argument, const void* pointer) {
-  if (pointer != nullptr) return {};
-  return invalid(argument, "null", "where the result goes");
-}
+// A configuration in C++, if there is one.
+class GivenConfig {
+ public:
+  explicit GivenConfig(const marlin_moe_gemm_config* config) : given_(config != nullptr) {
+    if (!given_) return;
+    config_ = {config->thread_k, config->thread_n, config->threads, config->blocks_per_sm,
+               config->stripe_slack};
+  }
+  const MoeGemmConfig* get() const { return given_ ? &config_ : nullptr; }
+
+ private:
+  bool given_;
+  MoeGemmConfig config_;
+};
 
 }  // namespace marlin_moe
 
 int marlin_moe_gemm(const marlin_moe_gemm_args* args, const marlin_moe_gemm_config* config) {
   marlin_moe::MoeGemmArgs converted;
-  const marlin_moe::Status status = marlin_moe::to_args(args, &converted);
-  if (!status.ok()) return marlin_moe::report(status);
-  if (config == nullptr) return marlin_moe::report(marlin_moe::moe_gemm(converted));
-  const marlin_moe::MoeGemmConfig forced{config->thread_k, config->thread_n, config->threads,
-                                         config->blocks_per_sm, config->stripe_slack};
-  return marlin_moe::report(marlin_moe::moe_gemm(converted, &forced));
+  const marlin_moe::GivenConfig given(config);
+  marlin_moe::Status status = marlin_moe::to_args(args, &converted);
+  if (status.ok()) status = marlin_moe::moe_gemm(converted, given.get());
+  return marlin_moe::report(status);
 }
 
-int marlin_moe_gemm_workspace_size(const marlin_moe_gemm_args* args, size_t* bytes) {
+int marlin_moe_gemm_workspace_size(const marlin_moe_gemm_args* args,
+                                   const marlin_moe_gemm_config* config, size_t* bytes) {
+  marlin_moe::MoeGemmArgs converted;
+  const marlin_moe::GivenConfig given(config);
+  marlin_moe::Status status = marlin_moe::to_args(args, &converted);
+  if (status.ok()) status = marlin_moe::check_out("bytes", bytes);
+  if (status.ok()) {
+    status = marlin_moe::moe_gemm_workspace_size(converted, bytes, given.get());
+  }
+  return marlin_moe::report(status);
+}
+
+int marlin_moe_gemm_max_workspace_size(const marlin_moe_gemm_args* args, size_t* bytes) {
   marlin_moe::MoeGemmArgs converted;
   marlin_moe::Status status = marlin_moe::to_args(args, &converted);
   if (status.ok()) status = marlin_moe::check_out("bytes", bytes);
-  if (status.ok()) status = marlin_moe::moe_gemm_workspace_size(converted, bytes);
+  if (status.ok()) status = marlin_moe::moe_gemm_max_workspace_size(converted, bytes);
   return marlin_moe::report(status);
 }
 

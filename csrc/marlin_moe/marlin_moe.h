@@ -1,5 +1,6 @@
-/* C interface of the quantised Mixture-of-Experts GEMM, for other languages: plain structs, status
- * codes and a message per thread. What each argument means is said in moe_gemm.h. */
+/* C interface of the quantised Mixture-of-Experts GEMM and of what stands around it, for other
+ * languages: plain structs, status codes and a message per thread. Every struct is that of a C++
+ * function, whose header says what each argument means. */
 #ifndef MARLIN_MOE_MARLIN_MOE_H_
 #define MARLIN_MOE_MARLIN_MOE_H_
 
@@ -31,8 +32,11 @@ typedef enum marlin_moe_type {
   MARLIN_MOE_FE8M0FNU = 9
 } marlin_moe_type;
 
-/* MoeGemmArgs. `struct_size` is sizeof(marlin_moe_gemm_args): a library with another definition
- * refuses the call. Flags are 0 or 1. `stream` is a cudaStream_t. */
+/* In every struct, `struct_size` is its sizeof(): a library with another definition refuses the
+ * call. Fields that end in `type` hold a marlin_moe_type. Flags are 0 or 1. `stream` is a
+ * cudaStream_t. Functions that return int return a marlin_moe_status. */
+
+/* moe_gemm.h: MoeGemmArgs. */
 typedef struct marlin_moe_gemm_args {
   size_t struct_size;
   int32_t m;
@@ -41,7 +45,7 @@ typedef struct marlin_moe_gemm_args {
   int32_t num_experts;
   int32_t top_k;
   int32_t block_size;
-  int32_t a_type; /* marlin_moe_type, as are the next three */
+  int32_t a_type;
   int32_t b_type;
   int32_t c_type;
   int32_t s_type;
@@ -81,14 +85,193 @@ typedef struct marlin_moe_gemm_config {
 /* Launches the GEMM; `config` may be null. */
 int marlin_moe_gemm(const marlin_moe_gemm_args* args, const marlin_moe_gemm_config* config);
 
-/* Sets *bytes to the workspace that marlin_moe_gemm() needs for these shapes and types. */
-int marlin_moe_gemm_workspace_size(const marlin_moe_gemm_args* args, size_t* bytes);
+/* Sets *bytes to the workspace that marlin_moe_gemm() needs for these shapes, types and this
+ * configuration, which may be null; to the byte what the kernels touch at most. */
+int marlin_moe_gemm_workspace_size(const marlin_moe_gemm_args* args,
+                                   const marlin_moe_gemm_config* config, size_t* bytes);
+
+/* Sets *bytes to what suffices for every block size, configuration and n, and for every m up to the
+ * one given. */
+int marlin_moe_gemm_max_workspace_size(const marlin_moe_gemm_args* args, size_t* bytes);
 
 /* Sets *config to the configuration that marlin_moe_gemm() takes for these shapes and types. */
 int marlin_moe_gemm_choose_config(const marlin_moe_gemm_args* args, marlin_moe_gemm_config* config);
 
 /* The block size to align tokens with, for activations of a marlin_moe_type; 0 if it is none. */
 int32_t marlin_moe_gemm_block_size(int32_t m, int32_t num_experts, int32_t top_k, int32_t a_type);
+
+/* prepare.h: weights of checkpoints, once at load time. */
+
+typedef struct marlin_moe_repack_gptq_args {
+  size_t struct_size;
+  int32_t num_experts;
+  int32_t n;
+  int32_t k;
+  int32_t a_type;
+  int32_t b_type;
+  const void* qweight;
+  const int32_t* perm;
+  void* out;
+  void* stream;
+} marlin_moe_repack_gptq_args;
+int marlin_moe_repack_gptq(const marlin_moe_repack_gptq_args* args);
+
+typedef struct marlin_moe_repack_awq_args {
+  size_t struct_size;
+  int32_t num_experts;
+  int32_t n;
+  int32_t k;
+  int32_t a_type;
+  int32_t b_type;
+  int32_t num_groups;
+  const void* qweight;
+  const void* qzeros;
+  void* out;
+  void* stream;
+} marlin_moe_repack_awq_args;
+int marlin_moe_repack_awq(const marlin_moe_repack_awq_args* args);
+
+typedef struct marlin_moe_repack_rows_args {
+  size_t struct_size;
+  int32_t num_experts;
+  int32_t n;
+  int32_t k;
+  int32_t a_type;
+  int32_t b_type;
+  const void* weights;
+  void* out;
+  void* stream;
+} marlin_moe_repack_rows_args;
+int marlin_moe_repack_rows(const marlin_moe_repack_rows_args* args);
+
+typedef struct marlin_moe_sort_rows_by_group_args {
+  size_t struct_size;
+  int32_t num_experts;
+  int32_t k;
+  const int32_t* g_idx;
+  int32_t* perm;
+  int32_t* sorted_g_idx;
+  void* stream;
+} marlin_moe_sort_rows_by_group_args;
+int marlin_moe_sort_rows_by_group(const marlin_moe_sort_rows_by_group_args* args);
+
+typedef struct marlin_moe_permute_scales_args {
+  size_t struct_size;
+  int32_t num_experts;
+  int32_t num_groups;
+  int32_t n;
+  int32_t a_type;
+  int32_t b_type;
+  int32_t c_type;
+  int32_t s_type;
+  int32_t group_size;
+  int32_t columns_first;
+  const void* scales;
+  void* out;
+  float* a_factor;
+  void* stream;
+} marlin_moe_permute_scales_args;
+int marlin_moe_permute_scales(const marlin_moe_permute_scales_args* args);
+
+typedef struct marlin_moe_scale_global_scales_args {
+  size_t struct_size;
+  int32_t num_experts;
+  int32_t c_type;
+  const float* global_scales;
+  float* out;
+  void* stream;
+} marlin_moe_scale_global_scales_args;
+int marlin_moe_scale_global_scales(const marlin_moe_scale_global_scales_args* args);
+
+typedef struct marlin_moe_permute_bias_args {
+  size_t struct_size;
+  int32_t num_experts;
+  int32_t n;
+  const void* bias;
+  void* out;
+  void* stream;
+} marlin_moe_permute_bias_args;
+int marlin_moe_permute_bias(const marlin_moe_permute_bias_args* args);
+
+typedef struct marlin_moe_permute_zero_points_args {
+  size_t struct_size;
+  int32_t num_experts;
+  int32_t num_groups;
+  int32_t n;
+  int32_t a_type;
+  const void* qzeros;
+  void* out;
+  void* stream;
+} marlin_moe_permute_zero_points_args;
+int marlin_moe_permute_zero_points(const marlin_moe_permute_zero_points_args* args);
+
+/* moe_align.h: tokens sorted by expert. */
+
+typedef struct marlin_moe_align_args {
+  size_t struct_size;
+  int32_t num_ids;
+  int32_t num_experts;
+  int32_t block_size;
+  int32_t drop_remote;
+  const int32_t* topk_ids;
+  const int32_t* expert_map;
+  int32_t* sorted_token_ids;
+  int32_t* expert_ids;
+  int32_t* num_tokens_past_padded;
+  void* workspace;
+  size_t workspace_bytes;
+  void* stream;
+} marlin_moe_align_args;
+int marlin_moe_align(const marlin_moe_align_args* args);
+
+/* Sets *places to the entries of sorted_token_ids that are used at most. */
+int marlin_moe_align_capacity(const marlin_moe_align_args* args, int64_t* places);
+
+/* Sets *bytes to the workspace that marlin_moe_align() needs. */
+int marlin_moe_align_workspace_size(const marlin_moe_align_args* args, size_t* bytes);
+
+/* activations.h: what happens to activations around the GEMMs. */
+
+typedef struct marlin_moe_quantize_activations_args {
+  size_t struct_size;
+  int32_t m;
+  int32_t k;
+  int32_t in_type;
+  int32_t out_type;
+  int64_t in_stride;
+  const void* in;
+  void* out;
+  float* scales;
+  const float* factor;
+  void* stream;
+} marlin_moe_quantize_activations_args;
+int marlin_moe_quantize_activations(const marlin_moe_quantize_activations_args* args);
+
+typedef struct marlin_moe_silu_and_mul_args {
+  size_t struct_size;
+  int32_t m;
+  int32_t n;
+  int32_t type;
+  const void* in;
+  void* out;
+  void* stream;
+} marlin_moe_silu_and_mul_args;
+int marlin_moe_silu_and_mul(const marlin_moe_silu_and_mul_args* args);
+
+typedef struct marlin_moe_topk_sum_args {
+  size_t struct_size;
+  int32_t m;
+  int32_t n;
+  int32_t top_k;
+  int32_t type;
+  int32_t num_experts;
+  const void* in;
+  void* out;
+  const int32_t* topk_ids;
+  const int32_t* expert_map;
+  void* stream;
+} marlin_moe_topk_sum_args;
+int marlin_moe_topk_sum(const marlin_moe_topk_sum_args* args);
 
 /* Why the last call of this thread that did not return MARLIN_MOE_OK failed; never null. Valid
  * until the thread's next call. */

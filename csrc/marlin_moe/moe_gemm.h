@@ -22,7 +22,7 @@ using MARLIN_TYPE_NAMESPACE::ScalarType;
 enum class StatusCode {
   kOk,
   kInvalidArgument,        // a wrong shape, pointer, stride or combination of them
-  kInsufficientWorkspace,  // less than moe_gemm_workspace_size() says
+  kInsufficientWorkspace,  // less than the function's workspace query says
   kNoKernel,               // no kernel was built for the types, tile or device asked for
   kCudaError,              // the CUDA runtime reported an error
 };
@@ -65,8 +65,9 @@ struct MoeGemmArgs {
   const void* zero_points = nullptr;  // int32 [num_experts, num_groups, n / 8], kU4 only
   const float* global_scales = nullptr;  // [num_experts], s_type kFE4M3fn (NVFP4) only
   const void* bias = nullptr;            // c_type [num_experts, n], permuted; optional
-  const int* g_idx = nullptr;  // act-order: [num_experts, k], group of each row of B, ascending
-  const int* perm = nullptr;   // act-order: [num_experts, k], column of A for each row of B
+  // Act-order, as sort_rows_by_group() makes them (prepare.h):
+  const int* g_idx = nullptr;  // [num_experts, k], group of each row of B, ascending
+  const int* perm = nullptr;   // [num_experts, k], column of A for each row of B
 
   const float* topk_weights = nullptr;          // [m * top_k]; optional: null multiplies by nothing
   const int* sorted_token_ids = nullptr;        // ids by expert, padded to blocks with m * top_k
@@ -83,8 +84,9 @@ struct MoeGemmArgs {
 
   void* c = nullptr;  // c_type [m * top_k, n]; rows whose expert is -1 are not written
 
-  // Scratch memory of at least moe_gemm_workspace_size() bytes, zeroed once before its first use;
-  // each call leaves it ready for the next. Calls that may overlap need one each.
+  // Scratch memory of at least moe_gemm_workspace_size() bytes, aligned to 256, zeroed once before
+  // its first use; each call leaves it ready for the next, of any shape. Calls that may overlap
+  // need one each. May be null where no bytes are needed.
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
 
@@ -102,9 +104,16 @@ struct MoeGemmConfig {
   int stripe_slack = -1;
 };
 
-// Sets *bytes to the scratch memory that moe_gemm() needs for these arguments (pointers are not
-// looked at) on the current device, with any configuration.
-Status moe_gemm_workspace_size(const MoeGemmArgs& args, std::size_t* bytes);
+// Sets *bytes to the scratch memory that moe_gemm() needs for these arguments and this
+// configuration on the current device; pointers are not looked at. It is what the kernels touch to
+// the byte in the worst case, that is for any contents of sorted_token_ids and expert_ids in use up
+// to moe_align_capacity(): the last byte is written for some of them, the one behind it for none.
+Status moe_gemm_workspace_size(const MoeGemmArgs& args, std::size_t* bytes,
+                               const MoeGemmConfig* config = nullptr);
+
+// The same for programs that allocate once: what suffices for every block size, configuration and
+// n, and for every m up to the one given. With act-order, for every k up to the one given.
+Status moe_gemm_max_workspace_size(const MoeGemmArgs& args, std::size_t* bytes);
 
 // The block size to align tokens with before calling moe_gemm(), from the tokens per expert. 8-bit
 // activations have kernels from 16 on.

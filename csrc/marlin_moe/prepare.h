@@ -35,6 +35,19 @@ struct RepackGptqArgs {
 };
 Status repack_gptq(const RepackGptqArgs& args);
 
+// Sorts the rows of GPTQ weights with act-order by their groups, keeping the order of a group's
+// rows. The results are what repack_gptq() and moe_gemm() take: the stable permutation, and each
+// row's group in the new order. Compares each row with all others: meant for load time.
+struct SortRowsByGroupArgs {
+  int num_experts = 0;
+  int k = 0;                    // rows, a multiple of 64
+  const int* g_idx = nullptr;   // [num_experts, k], group of each row, in any order
+  int* perm = nullptr;          // [num_experts, k], row of the checkpoint for each sorted row
+  int* sorted_g_idx = nullptr;  // [num_experts, k], ascending
+  cudaStream_t stream = nullptr;
+};
+Status sort_rows_by_group(const SortRowsByGroupArgs& args);
+
 // Integer weights packed along their columns, as AWQ stores them: the elements of a word are eight
 // columns in the order [0, 2, 4, 6, 1, 3, 5, 7], or four in the order [0, 2, 1, 3].
 struct RepackAwqArgs {

@@ -12,11 +12,29 @@ static void expect(int condition, const char* what) {
   ++failures;
 }
 
+static void check_preparation(void) {
+  marlin_moe_repack_gptq_args repack;
+  marlin_moe_align_args align;
+  int64_t places = -1;
+  memset(&repack, 0, sizeof(repack));
+  expect(marlin_moe_repack_gptq(&repack) == MARLIN_MOE_INVALID_ARGUMENT, "no size is refused");
+  repack.struct_size = sizeof(repack);
+  expect(marlin_moe_repack_gptq(&repack) == MARLIN_MOE_INVALID_ARGUMENT, "no type is refused");
+  expect(strstr(marlin_moe_last_error(), "a_type = 0") != NULL, "the message names the type");
+  memset(&align, 0, sizeof(align));
+  align.struct_size = sizeof(align);
+  align.num_ids = 10;
+  align.num_experts = 2;
+  align.block_size = 8;
+  expect(marlin_moe_align_capacity(&align, &places) == MARLIN_MOE_OK, "a capacity is told");
+  expect(places == 24, "two experts have ten ids in three blocks at most");
+}
+
 int main(void) {
   marlin_moe_gemm_args args;
   size_t bytes = 0;
   memset(&args, 0, sizeof(args));
-  expect(marlin_moe_gemm_workspace_size(&args, &bytes) == MARLIN_MOE_INVALID_ARGUMENT,
+  expect(marlin_moe_gemm_workspace_size(&args, NULL, &bytes) == MARLIN_MOE_INVALID_ARGUMENT,
          "an args struct without its size is refused");
   expect(strstr(marlin_moe_last_error(), "struct_size = 0") != NULL, "the message says why");
   args.struct_size = sizeof(args);
@@ -29,5 +47,6 @@ int main(void) {
   expect(marlin_moe_gemm_block_size(1, 8, 2, 0) == 0, "no type gets no blocks");
   expect(marlin_moe_gemm_block_size(4096, 8, 2, MARLIN_MOE_BFLOAT16) == 64,
          "many tokens get large blocks");
+  check_preparation();
   return failures == 0 ? 0 : 1;
 }

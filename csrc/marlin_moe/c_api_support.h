@@ -1,0 +1,33 @@
+// What the functions of the C interface share: status codes and messages, checks of structs, types.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "arguments.h"
+#include "moe_gemm.h"
+
+namespace marlin_moe {
+
+// Keeps the message of a failure for marlin_moe_last_error() and returns the code.
+int report(const Status& status);
+
+// Sets *type to the one that a marlin_moe_type names.
+Status to_type(const char* argument, std::int32_t given, ScalarType* type);
+
+// Whether a struct is there and of this library's size.
+template <class Args>
+Status check_struct(const Args* args) {
+  if (args == nullptr) return invalid("args", "null", "a struct of arguments");
+  if (args->struct_size == sizeof(Args)) return {};
+  return invalid("struct_size", static_cast<std::int64_t>(args->struct_size),
+                 std::to_string(sizeof(Args)) + ", this library's");
+}
+
+inline Status check_out(const char* argument, const void* pointer) {
+  if (pointer != nullptr) return {};
+  return invalid(argument, "null", "where the result goes");
+}
+
+}  // namespace marlin_moe

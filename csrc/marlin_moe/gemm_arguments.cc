@@ -1,0 +1,116 @@
+#include "gemm_arguments.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "arguments.h"
+#include "workspace.h"
+
+namespace marlin_moe {
+
+static bool has_zero_points(const MoeGemmArgs& args) {
+  return args.b_type == MARLIN_TYPE_NAMESPACE::kU4;
+}
+
+static bool has_global_scales(const MoeGemmArgs& args) {
+  return args.s_type == MARLIN_TYPE_NAMESPACE::kFE4M3fn;
+}
+
+static Status check_types(const MoeGemmArgs& args) {
+  const int a_bits = args.a_type.size_bits();
+  if (a_bits != 8 && a_bits != 16)
+    return invalid("a_type", args.a_type.id(), "a type of 8 or 16 bits");
+  const int b_bits = args.b_type.size_bits();
+  if (b_bits != 4 && b_bits != 8)
+    return invalid("b_type", args.b_type.id(), "a type of 4 or 8 bits");
+  return {};
+}
+
+static Status check_groups(const MoeGemmArgs& args) {
+  const int size = args.group_size;
+  if (is_act_order(args)) {
+    if (args.num_groups >= 1 && args.num_groups <= args.k) return {};
+    return invalid("num_groups", args.num_groups, "1 to k = " + std::to_string(args.k));
+  }
+  if (size != kGroupSizeChannel && size != 16 && size != 32 && size != 64 && size != 128) {
+    return invalid("group_size", size, "-1 (channel), 0 (act-order), 16, 32, 64, 128");
+  }
+  if (size != kGroupSizeChannel && args.k % size != 0) {
+    return invalid("k", args.k, "a multiple of group_size = " + std::to_string(size));
+  }
+  const int groups = size == kGroupSizeChannel ? 1 : args.k / size;
+  if (args.num_groups != groups)
+    return invalid("num_groups", args.num_groups, std::to_string(groups));
+  return {};
+}
+
+std::int64_t max_padded_ids(const MoeGemmArgs& args) {
+  const std::int64_t ids = static_cast<std::int64_t>(args.m) * args.top_k;
+  const std::int64_t experts =
+      args.expert_parallel ? ids : std::min<std::int64_t>(ids, args.num_experts);
+  return ids + experts * (args.block_size - 1);
+}
+
+static Status check_shape(const MoeGemmArgs& args) {
+  if (args.m < 0) return invalid("m", args.m, "0 or more");
+  if (args.n <= 0 || args.n % 64 != 0) return invalid("n", args.n, "a positive multiple of 64");
+  if (args.k <= 0 || args.k % 64 != 0) return invalid("k", args.k, "a positive multiple of 64");
+  if (args.num_experts < 1) return invalid("num_experts", args.num_experts, "1 or more");
+  if (args.top_k < 1) return invalid("top_k", args.top_k, "1 or more");
+  const int size = args.block_size;
+  if (size != 8 && (size % 16 != 0 || size < 16 || size > kMaxBlockSize)) {
+    return invalid("block_size", size, "8, 16, 32, 48, 64");
+  }
+  const std::int64_t ids = max_padded_ids(args);
+  const std::int64_t stages = ids / size * (args.n / 64) * (args.k / 64);
+  constexpr std::int64_t kMost = std::numeric_limits<int>::max() / 2;
+  if (ids > kMost || stages > kMost) {
+    return invalid("m", args.m, "fewer rows: m * top_k * n * k is more than one launch can index");
+  }
+  return {};
+}
+
+Status check_problem(const MoeGemmArgs& args) {
+  for (const auto check : {check_types, check_shape, check_groups}) {
+    Status status = check(args);
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+Status check_operands(const MoeGemmArgs& args) {
+  Status status;
+  const auto fine = [&status](const char* name, const void* pointer, std::uintptr_t alignment,
+                              bool needed) {
+    if (!needed || is_aligned(pointer, alignment)) return true;
+    status = check_pointer(name, pointer, alignment);
+    return false;
+  };
+  // A workspace of no bytes may be null: where it does not suffice, its size is refused.
+  const bool has_workspace = args.workspace != nullptr || args.workspace_bytes != 0;
+  const bool all_fine = fine("a", args.a, 16, true) && fine("b", args.b, 16, true) &&
+                        fine("scales", args.scales, 16, true) &&
+                        fine("zero_points", args.zero_points, 16, has_zero_points(args)) &&
+                        fine("global_scales", args.global_scales, 4, has_global_scales(args)) &&
+                        fine("a_scales", args.a_scales, 4, args.a_type.size_bits() == 8) &&
+                        fine("bias", args.bias, 16, args.bias != nullptr) &&
+                        fine("g_idx", args.g_idx, 16, is_act_order(args)) &&
+                        fine("perm", args.perm, 16, is_act_order(args)) &&
+                        fine("topk_weights", args.topk_weights, 4, args.topk_weights != nullptr) &&
+                        fine("sorted_token_ids", args.sorted_token_ids, 4, true) &&
+                        fine("expert_ids", args.expert_ids, 4, true) &&
+                        fine("num_tokens_past_padded", args.num_tokens_past_padded, 4, true) &&
+                        fine("c", args.c, 16, true) &&
+                        fine("workspace", args.workspace, kWorkspaceAlignment, has_workspace);
+  if (!all_fine) return status;
+  const int a_chunk = 128 / args.a_type.size_bits();
+  if (args.a_stride < args.k || args.a_stride % a_chunk != 0) {
+    return invalid(
+        "a_stride", args.a_stride,
+        "a multiple of " + std::to_string(a_chunk) + ", at least k = " + std::to_string(args.k));
+  }
+  return {};
+}
+
+}  // namespace marlin_moe

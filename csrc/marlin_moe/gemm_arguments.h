@@ -1,0 +1,24 @@
+// The checks of a MoE GEMM's arguments that need no device.
+#pragma once
+
+#include <cstdint>
+
+#include "moe_gemm.h"
+
+namespace marlin_moe {
+
+inline constexpr int kMaxBlockSize = 64;
+
+inline bool is_act_order(const MoeGemmArgs& args) { return args.group_size == kGroupSizeActOrder; }
+
+// Upper bound of *num_tokens_past_padded: every expert that has a token may leave all but one place
+// of its last block empty. Under expert parallelism there are more experts than num_experts.
+std::int64_t max_padded_ids(const MoeGemmArgs& args);
+
+// Types, shape and groups. Which of them go together the kernels that were built decide.
+Status check_problem(const MoeGemmArgs& args);
+
+// Pointers and strides, for a problem with rows.
+Status check_operands(const MoeGemmArgs& args);
+
+}  // namespace marlin_moe

@@ -1,0 +1,322 @@
+// What a call of the host API does besides its launch: which functions of the CUDA runtime it
+// calls, what it allocates, and which memory it lets the kernel have. The runtime and the kernels
+// are fakes, so that it runs without a GPU.
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "marlin_moe/kernel.h"
+#include "marlin_moe/moe_gemm.h"
+#include "marlin_moe/permute_columns.h"
+
+using marlin_moe::MoeGemmArgs;
+using marlin_moe::MoeGemmConfig;
+using marlin_moe::Status;
+using marlin_moe::StatusCode;
+using MARLIN_NAMESPACE_NAME::KernelParams;
+
+namespace MARLIN_NAMESPACE_NAME {
+void fake_small_tile(const KernelParams) {}
+void fake_deep_tile(const KernelParams) { std::abort(); }
+}  // namespace MARLIN_NAMESPACE_NAME
+
+namespace {
+
+// The devices from this number on are of compute capability 8.6 and have no code of the deep tile.
+constexpr int kFirstOldDevice = 8;
+constexpr int kMultiprocessors = 132;
+
+thread_local int current_device = 0;
+std::atomic<int> allocations{0};
+
+// Calls by name, and the last launch; of one thread. They are counted without allocating.
+enum Function {
+  kGetDevice,
+  kGetAttribute,
+  kFuncGetAttributes,
+  kFuncSetAttribute,
+  kOccupancy,
+  kLaunchKernel,
+  kGetLastError,
+  kPermuteColumns,
+  kNumFunctions
+};
+constexpr const char* kNames[kNumFunctions] = {
+    "cudaGetDevice",    "cudaDeviceGetAttribute", "cudaFuncGetAttributes", "cudaFuncSetAttribute",
+    "cudaOccupancy...", "cudaLaunchKernel",       "cudaGetLastError",      "permute_columns"};
+using Calls = std::array<int, kNumFunctions>;
+thread_local Calls calls{};
+
+struct LaunchRecord {
+  const void* function;
+  unsigned blocks;
+  KernelParams params;
+};
+thread_local LaunchRecord last_launch;
+
+}  // namespace
+
+void* operator new(std::size_t bytes) {
+  ++allocations;
+  if (void* memory = std::malloc(bytes)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+extern "C" {
+
+cudaError_t cudaGetDevice(int* device) {
+  ++calls[kGetDevice];
+  *device = current_device;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  ++calls[kGetAttribute];
+  const bool old = device >= kFirstOldDevice;
+  switch (attribute) {
+    case cudaDevAttrMultiProcessorCount:
+      *value = kMultiprocessors;
+      return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = old ? 101376 : 232448;
+      return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = old ? 8 : 9;
+      return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMinor:
+      *value = old ? 6 : 0;
+      return cudaSuccess;
+    default:
+      return cudaErrorInvalidValue;
+  }
+}
+
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void* function) {
+  ++calls[kFuncGetAttributes];
+  const void* deep = reinterpret_cast<const void*>(MARLIN_NAMESPACE_NAME::fake_deep_tile);
+  const bool has_code = current_device < kFirstOldDevice || function != deep;
+  return has_code ? cudaSuccess : cudaErrorNoKernelImageForDevice;
+}
+
+cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) {
+  ++calls[kFuncSetAttribute];
+  return cudaSuccess;
+}
+
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const void*, int,
+                                                          std::size_t) {
+  ++calls[kOccupancy];
+  *blocks = 3;
+  return cudaSuccess;
+}
+
+cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3, void** arguments, std::size_t,
+                             cudaStream_t) {
+  ++calls[kLaunchKernel];
+  last_launch = {function, grid.x, *static_cast<const KernelParams*>(arguments[0])};
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError() {
+  ++calls[kGetLastError];
+  return cudaSuccess;
+}
+
+const char* cudaGetErrorString(cudaError_t) { return "an error"; }
+
+}  // extern "C"
+
+namespace marlin_moe {
+cudaError_t permute_columns(const PermuteColumnsArgs&, cudaStream_t) {
+  ++calls[kPermuteColumns];
+  return cudaSuccess;
+}
+}  // namespace marlin_moe
+
+namespace {
+
+std::atomic<int> failures{0};
+
+void expect(bool condition, const std::string& what) {
+  if (condition) return;
+  std::fprintf(stderr, "not so: %s\n", what.c_str());
+  ++failures;
+}
+
+void expect_calls(const Calls& expected, const char* when) {
+  if (calls == expected) return;
+  std::string found;
+  for (int i = 0; i < kNumFunctions; ++i) {
+    if (calls[i] != 0) found += std::string(" ") + kNames[i] + " x" + std::to_string(calls[i]);
+  }
+  expect(false, std::string(when) + " calls" + found);
+}
+
+const char* const kMemory = reinterpret_cast<const char*>(0x7f0000000000);
+
+MoeGemmArgs arguments(int m, int n, int k, int block_size) {
+  MoeGemmArgs args;
+  args.m = m;
+  args.n = n;
+  args.k = k;
+  args.num_experts = 8;
+  args.top_k = 2;
+  args.block_size = block_size;
+  args.group_size = 64;
+  args.num_groups = k / 64;
+  args.a = args.b = args.scales = kMemory;
+  args.a_stride = k;
+  args.sorted_token_ids = reinterpret_cast<const int*>(kMemory);
+  args.expert_ids = args.num_tokens_past_padded = args.sorted_token_ids;
+  args.c = const_cast<char*>(kMemory);
+  args.workspace = args.c;
+  args.workspace_bytes = std::size_t{1} << 40;
+  return args;
+}
+
+MoeGemmArgs act_order_arguments() {
+  MoeGemmArgs args = arguments(17, 1024, 2048, 16);
+  args.group_size = marlin_moe::kGroupSizeActOrder;
+  args.g_idx = args.perm = args.sorted_token_ids;
+  return args;
+}
+
+// A call after the first makes the calls given, and allocates nothing.
+void check_second_call(const MoeGemmArgs& args, const Calls& expected, const char* when) {
+  expect(marlin_moe::moe_gemm(args).ok(), std::string(when) + " succeeds");
+  calls = {};
+  const int before = allocations;
+  const bool ok = marlin_moe::moe_gemm(args).ok();
+  const bool allocated = allocations != before;
+  expect(ok && !allocated, std::string(when) + " allocates nothing the second time");
+  expect_calls(expected, when);
+}
+
+void check_calls() {
+  Calls launch{};
+  launch[kGetDevice] = launch[kLaunchKernel] = 1;
+  calls = {};
+  expect(marlin_moe::moe_gemm(arguments(64, 1024, 2048, 48)).ok(), "the first call succeeds");
+  expect(calls[kGetAttribute] == 4 && calls[kFuncGetAttributes] == 1 &&
+             calls[kFuncSetAttribute] == 1 && calls[kLaunchKernel] == 1,
+         "the first call asks the driver once");
+  check_second_call(arguments(64, 1024, 2048, 48), launch, "a plain call");
+  check_second_call(arguments(1, 256, 2048, 8), launch, "a call of the other kernel");
+  Calls gather = launch;
+  gather[kPermuteColumns] = 1;
+  check_second_call(act_order_arguments(), gather, "a call with act-order");
+  // The tile that is preferred was not built; the next has no code for the device.
+  current_device = kFirstOldDevice;
+  check_second_call(arguments(1, 256, 2048, 8), launch, "a call that falls back on another tile");
+  expect(last_launch.function == reinterpret_cast<void*>(MARLIN_NAMESPACE_NAME::fake_small_tile),
+         "the tile without code is not launched");
+  current_device = 0;
+}
+
+// Threads that use several devices for the first time at once.
+void check_threads() {
+  std::vector<std::thread> threads;
+  for (int first = 0; first < 4; ++first) {
+    threads.emplace_back([first] {
+      for (int turn = 0; turn < 200; ++turn) {
+        current_device = (first + turn) % 16;
+        expect(marlin_moe::moe_gemm(arguments(64, 1024, 2048, 16)).ok(), "a thread's call");
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+void check_workspace_size() {
+  for (const bool atomic : {false, true}) {
+    MoeGemmArgs args = arguments(1, 128 * 100, 64 * 33, 32);
+    args.atomic_reduce = atomic;
+    const MoeGemmConfig config{64, 128, 128, 0, 0};
+    std::size_t needed = 0;
+    expect(marlin_moe::moe_gemm_workspace_size(args, &needed, &config).ok(), "there is a size");
+    args.workspace_bytes = needed;
+    expect(marlin_moe::moe_gemm(args, &config).ok(), "a workspace of that size suffices");
+    args.workspace_bytes = needed - 1;
+    const Status status = marlin_moe::moe_gemm(args, &config);
+    expect(status.code == StatusCode::kInsufficientWorkspace &&
+               status.message.find("needed: " + std::to_string(needed)) != std::string::npos,
+           "a byte less is refused with the number needed: " + status.message);
+  }
+  // One tile of 33 stages over 33 blocks: every place is used.
+  for (const bool atomic : {false, true}) {
+    MoeGemmArgs args = arguments(1, 128, 64 * 33, 32);
+    args.top_k = 1;
+    args.atomic_reduce = atomic;
+    const MoeGemmConfig config{64, 128, 128, 1, 0};
+    std::size_t needed = 0;
+    expect(marlin_moe::moe_gemm_workspace_size(args, &needed, &config).ok(), "one tile: a size");
+    expect(marlin_moe::moe_gemm(args, &config).ok() && last_launch.blocks == 33, "33 blocks");
+    const auto first = reinterpret_cast<std::uintptr_t>(last_launch.params.partials);
+    const std::size_t place = 32 * 128 * sizeof(float);
+    // With atomic additions the only tile's owner, stripe 0, has the only place.
+    const std::size_t end = first + (atomic ? 1 : 33) * place;
+    expect(end == reinterpret_cast<std::uintptr_t>(args.workspace) + needed,
+           "the last place ends the workspace");
+    expect(atomic || first + place > reinterpret_cast<std::uintptr_t>(last_launch.params.locks),
+           "the first place that is used lies behind the locks");
+  }
+}
+
+void check_other_sizes() {
+  const MoeGemmConfig config{64, 128, 128, 0, -1};
+  for (const int m : {0, 1, 17, 300, 5000}) {
+    for (const int n : {64, 192, 1024, 4096}) {
+      for (const int block_size : {8, 16, 64}) {
+        for (const bool atomic : {false, true}) {
+          MoeGemmArgs args = arguments(m, n, 1024, block_size);
+          args.atomic_reduce = atomic;
+          std::size_t needed = 0;
+          std::size_t forced = 0;
+          std::size_t most = 0;
+          expect(marlin_moe::moe_gemm_workspace_size(args, &needed).ok() &&
+                     marlin_moe::moe_gemm_workspace_size(args, &forced, &config).ok() &&
+                     marlin_moe::moe_gemm_max_workspace_size(args, &most).ok(),
+                 "all queries succeed");
+          expect(std::max(needed, forced) <= most, "the query for all configurations is enough");
+          expect(m > 0 || needed == 0, "no rows need no workspace");
+        }
+      }
+    }
+  }
+  // A tile of one stage is never split: no workspace, which may be null.
+  MoeGemmArgs whole = arguments(4, 256, 64, 16);
+  whole.workspace = nullptr;
+  whole.workspace_bytes = 0;
+  std::size_t needed = 1;
+  expect(marlin_moe::moe_gemm_workspace_size(whole, &needed).ok() && needed == 0, "none is needed");
+  expect(marlin_moe::moe_gemm(whole).ok(), "a null workspace of no bytes is enough then");
+  // The gathered rows of A end the workspace if atomic additions are behind the locks' places.
+  MoeGemmArgs gathered = act_order_arguments();
+  gathered.atomic_reduce = true;
+  expect(marlin_moe::moe_gemm_workspace_size(gathered, &needed).ok() &&
+             marlin_moe::moe_gemm(gathered).ok() &&
+             static_cast<const char*>(last_launch.params.a) + 17 * 2 * 2048 * 2 ==
+                 static_cast<const char*>(gathered.workspace) + needed,
+         "the gathered rows end the workspace");
+}
+
+}  // namespace
+
+int main() {
+  check_calls();
+  check_threads();
+  check_workspace_size();
+  check_other_sizes();
+  return failures == 0 ? 0 : 1;
+}
