@@ -13,12 +13,17 @@ namespace marlin_moe {
 
 using MARLIN_NAMESPACE_NAME::KernelParams;
 
-// Checks what workspace and configuration depend on, and chooses the configuration.
-static Status plan(const MoeGemmArgs& args, const MoeGemmConfig* given, const DeviceInfo** device,
-                   Choice* choice) {
+// The checks that workspace queries and calls share, for any number of rows.
+static Status check_plan(const MoeGemmArgs& args, const MoeGemmConfig* given) {
   Status status = check_problem(args);
   if (status.ok() && given != nullptr) status = check_config(*given);
-  if (status.ok()) status = device_info(device);
+  return status;
+}
+
+// Chooses the configuration for the current device, for what was checked.
+static Status plan(const MoeGemmArgs& args, const MoeGemmConfig* given, const DeviceInfo** device,
+                   Choice* choice) {
+  Status status = device_info(device);
   if (status.ok()) status = choose_config(args, **device, given, choice);
   return status;
 }
@@ -26,17 +31,24 @@ static Status plan(const MoeGemmArgs& args, const MoeGemmConfig* given, const De
 Status moe_gemm_choose_config(const MoeGemmArgs& args, MoeGemmConfig* config) {
   const DeviceInfo* device = nullptr;
   Choice choice;
-  Status status = plan(args, nullptr, &device, &choice);
+  Status status = check_plan(args, nullptr);
+  if (status.ok()) status = plan(args, nullptr, &device, &choice);
   if (status.ok()) *config = choice.config;
   return status;
 }
 
 Status moe_gemm_workspace_size(const MoeGemmArgs& args, std::size_t* bytes,
                                const MoeGemmConfig* config) {
-  const DeviceInfo* device = nullptr;
-  Choice choice;
-  Status status = plan(args, config, &device, &choice);
-  if (status.ok()) *bytes = workspace_bytes({args, choice.config, *device});
+  Status status = check_plan(args, config);
+  if (!status.ok()) return status;
+  std::size_t needed = 0;
+  if (args.m > 0) {
+    const DeviceInfo* device = nullptr;
+    Choice choice;
+    status = plan(args, config, &device, &choice);
+    if (status.ok()) needed = workspace_bytes({args, choice.config, *device});
+  }
+  if (status.ok()) *bytes = needed;
   return status;
 }
 
@@ -135,14 +147,12 @@ static Status launch(const MoeGemmArgs& args, const Choice& choice, const Device
 }
 
 Status moe_gemm(const MoeGemmArgs& args, const MoeGemmConfig* config) {
-  Status status = check_problem(args);
-  if (status.ok() && config != nullptr) status = check_config(*config);
+  Status status = check_plan(args, config);
   if (!status.ok() || args.m == 0) return status;
   status = check_operands(args);
   const DeviceInfo* device = nullptr;
-  if (status.ok()) status = device_info(&device);
   Choice choice;
-  if (status.ok()) status = choose_config(args, *device, config, &choice);
+  if (status.ok()) status = plan(args, config, &device, &choice);
   if (status.ok()) status = check_workspace({args, choice.config, *device});
   if (!status.ok()) return status;
   log_choice(args, choice, *device);

@@ -69,10 +69,11 @@ struct MoeGemmArgs {
   const int* g_idx = nullptr;  // [num_experts, k], group of each row of B, ascending
   const int* perm = nullptr;   // [num_experts, k], column of A for each row of B
 
-  const float* topk_weights = nullptr;          // [m * top_k]; optional: null multiplies by nothing
-  const int* sorted_token_ids = nullptr;        // ids by expert, padded to blocks with m * top_k
-  const int* expert_ids = nullptr;              // expert of each block; -1: skip the block
-  const int* num_tokens_past_padded = nullptr;  // [1], entries of sorted_token_ids in use
+  const float* topk_weights = nullptr;    // [m * top_k]; optional: null multiplies by nothing
+  const int* sorted_token_ids = nullptr;  // ids by expert, padded to blocks with m * top_k
+  const int* expert_ids = nullptr;        // expert of each block; -1: skip the block
+  // [1], entries of sorted_token_ids in use: at most a block for each id
+  const int* num_tokens_past_padded = nullptr;
   // Whether expert_ids may hold -1 (expert parallelism). Leaving it false when it does is still
   // right, and unevenly spread over the device.
   bool expert_parallel = false;
@@ -105,9 +106,9 @@ struct MoeGemmConfig {
 };
 
 // Sets *bytes to the scratch memory that moe_gemm() needs for these arguments and this
-// configuration on the current device; pointers are not looked at. It is what the kernels touch to
-// the byte in the worst case, that is for any contents of sorted_token_ids and expert_ids in use up
-// to moe_align_capacity(): the last byte is written for some of them, the one behind it for none.
+// configuration on the current device; pointers are not looked at. It is what the kernels touch in
+// the worst case, to the byte: with any number of blocks in use up to one for each id, and ids
+// anywhere in them. Some such routing writes the last byte, none writes the one behind it.
 Status moe_gemm_workspace_size(const MoeGemmArgs& args, std::size_t* bytes,
                                const MoeGemmConfig* config = nullptr);
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "schedule.h"
 
@@ -64,7 +65,8 @@ constexpr LastPartial last_partial(const PartialSumsShape& shape, int row_blocks
 // Numbers of row blocks beyond which there is nothing new. From where every stripe holds a whole
 // tile and no stripe is empty, as many blocks more as there are stripes lengthen each stripe by as
 // many whole tiles, which changes neither where in a tile it begins nor the tile's columns. And if
-// the slack is a tile long, stripes of a tile or more are made of whole tiles.
+// the slack is a tile long, stripes of a tile or more are made of whole tiles. No launch has more
+// stages than an int can count.
 constexpr std::int64_t row_blocks_to_look_at(const PartialSumsShape& shape) {
   const std::int64_t stripes = shape.stripes;
   const std::int64_t tile_stages = shape.tile_stages;
@@ -73,7 +75,9 @@ constexpr std::int64_t row_blocks_to_look_at(const PartialSumsShape& shape) {
   const std::int64_t most = shape.stripe_slack >= tile_stages - 1
                                 ? stripes * (tile_stages - 1) / block_stages
                                 : stripes * longest / block_stages + 1 + stripes;
-  return most < shape.max_row_blocks ? most : shape.max_row_blocks;
+  const std::int64_t countable = std::numeric_limits<int>::max() / block_stages;
+  const std::int64_t in_use = shape.max_row_blocks < countable ? shape.max_row_blocks : countable;
+  return most < in_use ? most : in_use;
 }
 
 // Floats from the first place to the end of what is written at most.

@@ -48,9 +48,11 @@ int Launch::blocks() const {
   return static_cast<int>(std::min(stages, resident));
 }
 
+// Every id may have a block of its own: those of other devices' experts have blocks too, whatever
+// expert_parallel says.
 static PartialSumsShape partial_sums_shape(const Launch& launch) {
   const MoeGemmArgs& args = launch.args;
-  return PartialSumsShape{static_cast<int>(max_padded_ids(args) / args.block_size),
+  return PartialSumsShape{args.m * args.top_k,
                           args.block_size,
                           args.n,
                           launch.config.thread_n,
@@ -88,7 +90,6 @@ static std::size_t bytes_with(const Launch& launch, std::int64_t partials) {
 }
 
 std::size_t workspace_bytes(const Launch& launch) {
-  if (launch.args.m == 0) return 0;
   return bytes_with(launch, known_partial_sums(partial_sums_shape(launch)));
 }
 

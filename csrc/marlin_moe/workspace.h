@@ -14,7 +14,7 @@ inline constexpr std::size_t kWorkspaceAlignment = 256;
 // need more partial sums and gain nothing (docs/kernel-notes.md).
 inline constexpr int kMaxThreadsPerSm = 512;
 
-// A launch whose arguments were checked: `config` is complete, the tile divides k.
+// A launch whose arguments were checked: there are rows, `config` is complete.
 struct Launch {
   const MoeGemmArgs& args;
   const MoeGemmConfig& config;

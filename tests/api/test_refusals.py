@@ -120,6 +120,9 @@ def test_unknown_tiles_are_refused(api: CApi) -> None:
 def test_no_rows_are_nothing_to_do(api: CApi) -> None:
     args = valid_args(api, m=0, **dict.fromkeys(POINTER_FIELDS))
     assert api.call("gemm", args, None)[0] == "ok"
+    size = ctypes.c_size_t(7)
+    assert api.call("gemm_workspace_size", args, None, size)[0] == "ok"
+    assert size.value == 0
 
 
 @pytest.mark.parametrize("function", ["gemm_workspace_size", "gemm_max_workspace_size"])

@@ -6,7 +6,8 @@ Weights are random bits that no launch finds in the L2 cache: launches go round 
 weights, each with a routing of its own. The headline figure is the median of a CUDA graph of
 launches between two events; --details prints every point, with plain launches and the host's time
 of a call beside it. --sweep also times every block size, tile and number of blocks, and says what
-the library's choice costs.
+the library's choice costs. --host times nothing but the host: a call, and launches of an empty
+kernel in the same process.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import moe_reference
 import numpy as np
 import torch
 from cases import BLOCK_SIZES
-from moe_gemm_lib import MoeGemmLibrary
+from moe_gemm_lib import EMPTY_LAUNCHES, MoeGemmLibrary
 from shim_lib import ShimError
 from weights import DTYPES
 
@@ -218,14 +219,11 @@ class Workload:
             "c": self.c.data_ptr(),
             "topk_weights": self._topk_weights.data_ptr() if layer.down else None,
         }
-        sizes = []
-        for block_size in BLOCK_SIZES:
-            args = self._library.Args(**self._base, block_size=block_size)
-            status, size = self._library.workspace_size(args)
-            if not status.ok:
-                raise ShimError(f"workspace_size: {status.name}: {status.message}")
-            sizes.append(size)
-        self._workspace = torch.zeros(max(sizes), dtype=torch.uint8, device=self._device)
+        args = self._library.Args(**self._base, block_size=BLOCK_SIZES[-1])
+        status, size = self._library.max_workspace_size(args)
+        if not status.ok:
+            raise ShimError(f"max_workspace_size: {status.name}: {status.message}")
+        self._workspace = torch.zeros(size, dtype=torch.uint8, device=self._device)
 
     def chosen_block_size(self) -> int:
         base = self._base
@@ -371,6 +369,45 @@ def bench_point(
     return point
 
 
+def host_figures(library: MoeGemmLibrary, points: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the host microseconds of empty launches, and of the points' calls."""
+    empty = [library.empty_launch_time(kind, 100, 50) for kind in range(len(EMPTY_LAUNCHES))]
+    calls = sorted(point["host_us"] for point in points)
+    return {
+        "empty_launches": dict(zip(EMPTY_LAUNCHES, empty, strict=True)),
+        "call_least": calls[0],
+        "call_median": calls[len(calls) // 2],
+        "call_most": calls[-1],
+    }
+
+
+def host_point(
+    library: MoeGemmLibrary, pool: Pool, layer: Layer, case: Quantisation, tokens: int
+) -> dict[str, Any]:
+    """Times one layer, case and number of tokens on the host."""
+    workload = Workload(library, pool, layer, case, tokens)
+    sets = workload.sets(workload.chosen_block_size())
+    host = library.host_time(sets, None, 100, 50)
+    return {"layer": layer.name, "case": case.name, "m": tokens, "host_us": host}
+
+
+def time_host(library: MoeGemmLibrary, pool: Pool, options: argparse.Namespace) -> int:
+    """Prints what a call costs on the host, and what of it is the launch itself."""
+    points = [host_point(library, pool, *item) for item in selected(options) if item[2] <= 64]
+    figures = host_figures(library, points)
+    for point in points:
+        print(f"{point['layer']:16} {point['case']:16} M {point['m']:3} {point['host_us']:5.2f} us")
+    for label, microseconds in figures["empty_launches"].items():
+        print(f"empty launch, {label}: {microseconds:.2f} us")
+    print(
+        f"{len(points)} points: a call takes {figures['call_least']:.2f} to "
+        f"{figures['call_most']:.2f} us on the host, median {figures['call_median']:.2f}"
+    )
+    text = json.dumps({"host": figures, "points": points}, indent=1)
+    Path(options.out).write_text(text, encoding="utf-8")
+    return 0
+
+
 def copy_bandwidth(device: str) -> float:
     """Returns the GB/s that a large copy on the device moves, counting both directions."""
     source = torch.empty(1 << 31, dtype=torch.uint8, device=device)
@@ -493,6 +530,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", required=True, help="file for all figures, JSON")
     parser.add_argument("--sweep", action="store_true", help="time every configuration as well")
     parser.add_argument("--details", action="store_true", help="print every point and its config")
+    parser.add_argument("--host", action="store_true", help="instead: the host's time of a call")
     parser.add_argument("--only", default="", help="layers whose name holds this text")
     parser.add_argument(
         "--case", default="", help="cases whose name holds this text, optional ones too"
@@ -517,6 +555,8 @@ def main(argv: list[str]) -> int:
     options = parse_arguments(argv)
     started = time.monotonic()
     library = MoeGemmLibrary(options.library)
+    if options.host:
+        return time_host(library, Pool("cuda", _POOL_BYTES), options)
     peer = json.loads((Path(__file__).parent / "peer_h100.json").read_text(encoding="utf-8"))
     machine = {
         "device": torch.cuda.get_device_name(),

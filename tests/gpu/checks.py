@@ -130,6 +130,7 @@ def _launch_forced(
     status = launch(library, problem, config, device)
     if config is not None and not status.ok and "blocks_per_sm" in status.message:
         config.blocks_per_sm = 0
+        problem.new_workspace(config)
         status = launch(library, problem, config, device)
     return status, config
 

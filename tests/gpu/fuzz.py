@@ -40,16 +40,19 @@ BAD, HARMLESS, EITHER = "bad", "harmless", "either"
 class Change:
     """One change of the arguments or the configuration.
 
-    `word` is what a refusal for an EITHER change has to name.
+    `word` is what a refusal for an EITHER change has to name. `workspace` gives the size of the
+    workspace by the size that is needed, once that is known.
     """
 
     verdict: str
     fields: dict[str, Any] = field(default_factory=dict)
     config: dict[str, int] | None = None
     word: str = ""
+    workspace: Callable[[int], int] | None = None
 
     def __str__(self) -> str:
-        return f"{self.verdict} {self.fields or self.config}"
+        what = self.fields or self.config or "size of the workspace"
+        return f"{self.verdict} {what}"
 
 
 @dataclass
@@ -174,11 +177,16 @@ def _pointer(context: Context) -> Change:
 
 
 def _workspace(context: Context) -> Change:
-    rng, needed = context.rng, context.problem.args.workspace_bytes
+    rng = context.rng
     if rng.random() < 0.3:
-        return Change(HARMLESS, {"workspace_bytes": rng.randrange(needed, 2**62)})
-    short = rng.choice((0, 1, needed - 1, rng.randrange(needed)))
-    return Change(context.past_shape, {"workspace_bytes": short}, word="workspace")
+        spare = rng.getrandbits(rng.randrange(1, 62))
+        return Change(HARMLESS, workspace=lambda needed: needed + spare)
+    share = rng.choice((0.0, 1e-5, 1.0, rng.random()))
+    return Change(
+        context.past_shape,
+        word="workspace",
+        workspace=lambda needed: max(0, min(needed - 1, int(share * needed))),
+    )
 
 
 def _config(context: Context) -> Change:
@@ -313,7 +321,27 @@ class _Trial:
                 setattr(self._args, name, value)
             if change.config is not None:
                 self._config = context.library.config(**change.config)
+        self._take_workspace()
         self._verdict = self._expected(context)
+
+    def _take_workspace(self) -> None:
+        """Gives the changed call a workspace of just its size, then applies changes of that.
+
+        Where no bytes are needed, a workspace cannot be too small, and may be null.
+        """
+        before = self._problem.args.workspace
+        self._problem.new_workspace(self._config, self._args)
+        args, fresh = self._args, self._problem.args
+        if args.workspace is not None:
+            args.workspace += fresh.workspace - before
+        needed = args.workspace_bytes = fresh.workspace_bytes
+        for change in self._changes:
+            if change.workspace is not None:
+                args.workspace_bytes = change.workspace(needed)
+                change.verdict = change.verdict if needed else HARMLESS
+        for change in self._changes:
+            if change.fields.get("workspace", before) is None and args.workspace_bytes == 0:
+                change.verdict = change.verdict if needed else HARMLESS
 
     def _expected(self, context: Context) -> str:
         verdicts = {change.verdict for change in self._changes}
@@ -337,7 +365,7 @@ class _Trial:
         named = f"fuzz {number} {case.name} | {'; '.join(map(str, self._changes)) or 'unchanged'}"
         result = new_result(named, "fuzz", case.weights)
         self._problem.poison()
-        sized, _ = self._library.workspace_size(self._args)
+        sized, _ = self._library.workspace_size(self._args, self._config)
         status = self._library.gemm(self._args, self._config)
         synchronise(self._device)
         if status.ok:

@@ -11,6 +11,14 @@ from typing import Any
 
 from shim_lib import MESSAGE_BYTES, ShimError, Status, make_struct
 
+# Ways to launch a kernel that does nothing, by the numbers that moe_gemm_shim.cc knows them by.
+EMPTY_LAUNCHES = (
+    "no parameters, one block",
+    "the GEMM's parameters, one block",
+    "the GEMM's parameters, grid and shared memory",
+    "the same through the driver's cuLaunchKernel",
+)
+
 
 class MoeGemmLibrary:
     """The functions of the shared library, with Python types."""
@@ -56,10 +64,17 @@ class MoeGemmLibrary:
         forced = None if config is None else ctypes.byref(config)
         return self._call("gemm", ctypes.byref(args), forced)
 
-    def workspace_size(self, args: Any) -> tuple[Status, int]:
-        """Returns the status and the bytes of scratch memory that gemm() needs."""
+    def workspace_size(self, args: Any, config: Any = None) -> tuple[Status, int]:
+        """Returns the status and the bytes of scratch memory that gemm() needs, to the byte."""
         size = ctypes.c_int64()
-        status = self._call("workspace_size", ctypes.byref(args), ctypes.byref(size))
+        forced = None if config is None else ctypes.byref(config)
+        status = self._call("workspace_size", ctypes.byref(args), forced, ctypes.byref(size))
+        return status, size.value
+
+    def max_workspace_size(self, args: Any) -> tuple[Status, int]:
+        """Returns the status and the bytes that suffice for every configuration and block size."""
+        size = ctypes.c_int64()
+        status = self._call("max_workspace_size", ctypes.byref(args), ctypes.byref(size))
         return status, size.value
 
     def choose_config(self, args: Any) -> tuple[Status, Any]:
@@ -90,6 +105,17 @@ class MoeGemmLibrary:
         events, as one CUDA graph or as plain launches. Raises ShimError on any refusal.
         """
         return self._timed("time", sets, config, launches, repeats, int(graph))
+
+    def empty_launch_time(self, kind: int, calls: int, repeats: int) -> float:
+        """Returns the median wall microseconds that launching an empty kernel takes on the host.
+
+        The kinds are those of EMPTY_LAUNCHES. Raises ShimError on any failure.
+        """
+        microseconds = ctypes.c_float()
+        status = self._call("empty_launch_time", kind, calls, repeats, ctypes.byref(microseconds))
+        if not status.ok:
+            raise ShimError(f"empty_launch_time: {status.name}: {status.message}")
+        return microseconds.value
 
     def host_time(self, sets: list[Any], config: Any, calls: int, repeats: int) -> float:
         """Returns the median wall microseconds that one call takes on the host."""

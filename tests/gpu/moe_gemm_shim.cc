@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "marlin_moe/moe_gemm.h"
+#include "tests/gpu/empty_kernel.h"
 #include "tests/gpu/shim_support.h"
 
 #define MOE_GEMM_TEST_ARGS(FIELD)        \
@@ -159,24 +160,42 @@ moe::Status time_device(const TestArgs* sets, int count, const TestConfig* confi
   return timer.measure([&] { return timer.replay(); }, launches, repeats, microseconds);
 }
 
+// Median wall microseconds of one of `calls` calls that `launch(calls)` makes on the stream.
+template <class Launch>
+moe::Status time_calls(cudaStream_t stream, int calls, int repeats, float* microseconds,
+                       const Launch& launch) {
+  SHIM_RETURN_IF_ERROR(launch(1));
+  std::vector<float> samples;
+  for (int i = 0; i < repeats; ++i) {
+    SHIM_CUDA(cudaStreamSynchronize(stream));
+    const auto begin = std::chrono::steady_clock::now();
+    SHIM_RETURN_IF_ERROR(launch(calls));
+    const std::chrono::duration<float, std::micro> elapsed =
+        std::chrono::steady_clock::now() - begin;
+    samples.push_back(elapsed.count() / static_cast<float>(calls));
+  }
+  SHIM_CUDA(cudaStreamSynchronize(stream));
+  *microseconds = median(std::move(samples));
+  return {};
+}
+
 moe::Status time_host(const TestArgs* sets, int count, const TestConfig* config, int calls,
                       int repeats, float* microseconds) {
   Timer timer;
   SHIM_RETURN_IF_ERROR(timer.create());
   const Rotation rotation(sets, count, config, timer.stream);
-  SHIM_RETURN_IF_ERROR(rotation.launch(1));
-  std::vector<float> samples;
-  for (int i = 0; i < repeats; ++i) {
-    SHIM_CUDA(cudaStreamSynchronize(timer.stream));
-    const auto begin = std::chrono::steady_clock::now();
-    SHIM_RETURN_IF_ERROR(rotation.launch(calls));
-    const std::chrono::duration<float, std::micro> elapsed =
-        std::chrono::steady_clock::now() - begin;
-    samples.push_back(elapsed.count() / static_cast<float>(calls));
-  }
-  SHIM_CUDA(cudaStreamSynchronize(timer.stream));
-  *microseconds = median(std::move(samples));
-  return {};
+  return time_calls(timer.stream, calls, repeats, microseconds,
+                    [&](int launches) { return rotation.launch(launches); });
+}
+
+moe::Status time_empty(EmptyLaunch kind, int calls, int repeats, float* microseconds) {
+  Timer timer;
+  SHIM_RETURN_IF_ERROR(timer.create());
+  SHIM_CUDA(prepare_empty_launches());
+  return time_calls(timer.stream, calls, repeats, microseconds, [&](int launches) -> moe::Status {
+    for (int i = 0; i < launches; ++i) SHIM_CUDA(launch_empty(kind, timer.stream));
+    return {};
+  });
 }
 
 moe::Status check_loop(int count, int calls, int repeats) {
@@ -209,10 +228,20 @@ int moe_gemm_test_gemm(const TestArgs* args, const TestConfig* config, char* mes
   return report(moe::moe_gemm(from_test(*args), &forced), message, message_bytes);
 }
 
-int moe_gemm_test_workspace_size(const TestArgs* args, int64* bytes, char* message,
-                                 std::size_t message_bytes) {
+int moe_gemm_test_workspace_size(const TestArgs* args, const TestConfig* config, int64* bytes,
+                                 char* message, std::size_t message_bytes) {
   std::size_t size = 0;
-  const moe::Status status = moe::moe_gemm_workspace_size(from_test(*args), &size);
+  const moe::MoeGemmConfig forced = config == nullptr ? moe::MoeGemmConfig{} : from_test(*config);
+  const moe::Status status =
+      moe::moe_gemm_workspace_size(from_test(*args), &size, config == nullptr ? nullptr : &forced);
+  *bytes = static_cast<int64>(size);
+  return report(status, message, message_bytes);
+}
+
+int moe_gemm_test_max_workspace_size(const TestArgs* args, int64* bytes, char* message,
+                                     std::size_t message_bytes) {
+  std::size_t size = 0;
+  const moe::Status status = moe::moe_gemm_max_workspace_size(from_test(*args), &size);
   *bytes = static_cast<int64>(size);
   return report(status, message, message_bytes);
 }
@@ -249,6 +278,19 @@ int moe_gemm_test_host_time(const TestArgs* sets, int count, const TestConfig* c
                             std::size_t message_bytes) {
   moe::Status status = check_loop(count, calls, repeats);
   if (status.ok()) status = time_host(sets, count, config, calls, repeats, microseconds);
+  return report(status, message, message_bytes);
+}
+
+// The same for launching an empty kernel; `kind` is an EmptyLaunch.
+int moe_gemm_test_empty_launch_time(int kind, int calls, int repeats, float* microseconds,
+                                    char* message, std::size_t message_bytes) {
+  moe::Status status = check_loop(1, calls, repeats);
+  if (status.ok() && (kind < 0 || kind >= kNumEmptyLaunches)) {
+    status = {moe::StatusCode::kInvalidArgument, "there is no such kind of empty launch"};
+  }
+  if (status.ok()) {
+    status = time_empty(static_cast<EmptyLaunch>(kind), calls, repeats, microseconds);
+  }
   return report(status, message, message_bytes);
 }
 

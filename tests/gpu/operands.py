@@ -41,6 +41,8 @@ class Guarded:
         self._all = torch.full((size + 2 * _GUARD_BYTES,), _GUARD, dtype=torch.uint8, device=home)
         self._all = self._all.to(device)
         self.bytes = self._all[_GUARD_BYTES : _GUARD_BYTES + size]
+        # Not that of `bytes`, which has none if it is empty.
+        self.address = self._all.data_ptr() + _GUARD_BYTES
 
     def intact(self) -> bool:
         """Whether no byte of either guard has changed."""
@@ -115,7 +117,7 @@ class Problem:
         self._align()
         self.c = Guarded(max(1, case.m * case.top_k) * case.weights.n * 2, device, home)
         self.args.c = self.c.bytes.data_ptr()
-        self.new_workspace()
+        self.new_workspace(self.forced_config())
 
     def _make_activations(self) -> None:
         """Sets the rows of A; what lies between them is not a number, or as large as can be."""
@@ -209,17 +211,20 @@ class Problem:
         alignment.sorted_token_ids[used:] = np.arange(unused) % ids
         alignment.expert_ids[used // self.args.block_size :] = 0
 
-    def new_workspace(self) -> None:
-        """Gives the arguments a zeroed workspace of just the size the library asks for."""
-        status, size = self._library.workspace_size(self.args)
-        # A refusal here is for the launch to repeat, where it is checked.
+    def new_workspace(self, config: Any = None, args: Any = None) -> None:
+        """Takes a zeroed workspace of just the size that the library asks for.
+
+        It is for a launch with `config`, or the library's choice, and with `args` if that is not
+        the problem's own struct. A refusal here is for the launch to repeat, where it is checked.
+        """
+        status, size = self._library.workspace_size(self.args if args is None else args, config)
         self.use_workspace(Guarded(size if status.ok else 16, self._device, self.home))
         self.workspace.fill(0, torch.uint8)
 
     def use_workspace(self, workspace: Guarded) -> None:
         """Makes the arguments point to a workspace, which may be another problem's."""
         self.workspace = workspace
-        self.args.workspace = workspace.bytes.data_ptr()
+        self.args.workspace = workspace.address
         self.args.workspace_bytes = workspace.bytes.numel()
 
     def poison(self) -> None:

@@ -50,6 +50,13 @@ _REFUSED: dict[str, list[tuple[str, list[Any]]]] = {
     "repack_gptq": [*_SHAPE, ("qweight", [None, 8]), ("perm", [4])],
     "repack_awq": [*_SHAPE, ("qweight", [None, 8]), ("b_type", ["kFE4M3fn", "kFE2M1f"])],
     "repack_rows": [*_SHAPE, ("weights", [None, 8])],
+    "sort_rows_by_group": [
+        ("num_experts", [0, -1, 70000]),
+        ("k", [0, -64, 32, 96, _HUGE]),
+        ("g_idx", [None, 4]),
+        ("perm", [None, 4]),
+        ("sorted_g_idx", [None, 4]),
+    ],
     "permute_scales": [
         ("num_experts", [0, -1, 70000]),
         ("num_groups", [0, -1]),

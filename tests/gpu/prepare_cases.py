@@ -133,6 +133,29 @@ def _with_perm(case: Case) -> Case:
     )
 
 
+def sort_rows_cases() -> Iterator[Case]:
+    for experts, k in [(1, 64), (3, 192), (8, 1024), (5, 2880), (256, 512), (2, 14336)]:
+        rng = _rng(experts, k)
+        in_order = np.tile(np.arange(k) // 64, (experts, 1))
+        kinds = {
+            "shuffled": rng.permuted(in_order, axis=1),
+            "in order": in_order,
+            "backwards": in_order[:, ::-1],
+            "one group": np.zeros_like(in_order),
+            "any numbers": rng.integers(-(2**31), 2**31, (experts, k)) >> rng.integers(0, 31),
+        }
+        for label, groups in kinds.items():
+            g_idx = np.ascontiguousarray(groups).astype(np.int32)
+            perm = np.argsort(g_idx, axis=1, kind="stable").astype(np.int32)
+            yield Case(
+                f"sort_rows_by_group {experts}x{k} {label}",
+                "sort_rows_by_group",
+                {"num_experts": experts, "k": k},
+                {"g_idx": g_idx},
+                {"perm": perm, "sorted_g_idx": np.take_along_axis(g_idx, perm, axis=1)},
+            )
+
+
 def repack_awq_cases() -> Iterator[Case]:
     types = [("kFloat16", "kU4"), ("kBFloat16", "kU8B128"), ("kS8", "kU4"), ("kFE4M3fn", "kU4B8")]
     make = lambda q, bits: {"qweight": reference.awq_columns(q, bits)}  # noqa: E731
@@ -544,6 +567,7 @@ def all_cases(capacity: Callable[[int, int, int], int]) -> Iterator[Case]:
     yield from repack_gptq_cases()
     yield from repack_awq_cases()
     yield from repack_rows_cases()
+    yield from sort_rows_cases()
     yield from permute_scales_cases()
     yield from other_permutation_cases()
     yield from align_cases(capacity)

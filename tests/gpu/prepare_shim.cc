@@ -47,6 +47,14 @@
   FIELD(pointer, out, out)              \
   FIELD(pointer, stream, stream)
 
+#define PREPARE_TEST_SORT_ROWS_BY_GROUP(FIELD) \
+  FIELD(int32, num_experts, num_experts)       \
+  FIELD(int32, k, k)                           \
+  FIELD(pointer, g_idx, g_idx)                 \
+  FIELD(pointer, perm, perm)                   \
+  FIELD(pointer, sorted_g_idx, sorted_g_idx)   \
+  FIELD(pointer, stream, stream)
+
 #define PREPARE_TEST_PERMUTE_SCALES(FIELD)   \
   FIELD(int32, num_experts, num_experts)     \
   FIELD(int32, num_groups, num_groups)       \
@@ -177,6 +185,7 @@ struct Function {
 PREPARE_TEST_FUNCTION(PREPARE_TEST_REPACK_GPTQ, RepackGptqArgs, repack_gptq)
 PREPARE_TEST_FUNCTION(PREPARE_TEST_REPACK_AWQ, RepackAwqArgs, repack_awq)
 PREPARE_TEST_FUNCTION(PREPARE_TEST_REPACK_ROWS, RepackRowsArgs, repack_rows)
+PREPARE_TEST_FUNCTION(PREPARE_TEST_SORT_ROWS_BY_GROUP, SortRowsByGroupArgs, sort_rows_by_group)
 PREPARE_TEST_FUNCTION(PREPARE_TEST_PERMUTE_SCALES, PermuteScalesArgs, permute_scales)
 PREPARE_TEST_FUNCTION(PREPARE_TEST_SCALE_GLOBAL_SCALES, ScaleGlobalScalesArgs, scale_global_scales)
 PREPARE_TEST_FUNCTION(PREPARE_TEST_PERMUTE_BIAS, PermuteBiasArgs, permute_bias)
@@ -187,17 +196,11 @@ PREPARE_TEST_FUNCTION(PREPARE_TEST_QUANTIZE_ACTIVATIONS, QuantizeActivationsArgs
 PREPARE_TEST_FUNCTION(PREPARE_TEST_SILU_AND_MUL, SiluAndMulArgs, silu_and_mul)
 PREPARE_TEST_FUNCTION(PREPARE_TEST_TOPK_SUM, TopkSumArgs, topk_sum)
 
-constexpr Function kFunctions[] = {kFunction_repack_gptq,
-                                   kFunction_repack_awq,
-                                   kFunction_repack_rows,
-                                   kFunction_permute_scales,
-                                   kFunction_scale_global_scales,
-                                   kFunction_permute_bias,
-                                   kFunction_permute_zero_points,
-                                   kFunction_moe_align,
-                                   kFunction_quantize_activations,
-                                   kFunction_silu_and_mul,
-                                   kFunction_topk_sum};
+constexpr Function kFunctions[] = {
+    kFunction_repack_gptq,          kFunction_repack_awq,          kFunction_repack_rows,
+    kFunction_sort_rows_by_group,   kFunction_permute_scales,      kFunction_scale_global_scales,
+    kFunction_permute_bias,         kFunction_permute_zero_points, kFunction_moe_align,
+    kFunction_quantize_activations, kFunction_silu_and_mul,        kFunction_topk_sum};
 
 const Function* find(const char* name) {
   for (const Function& function : kFunctions) {

@@ -1,10 +1,11 @@
 """Test on a GPU of everything around the GEMM: preparation, alignment, activations.
 
-    run_prepare.py --library libprepare_test.so --out results.json
+    run_prepare.py --library libprepare_test.so --c-library libmarlin_moe.so --out results.json
 
 Each case is called, and called again as a CUDA graph; outputs must equal the references' bit by
 bit, and nothing beside them may change. Calls with bad arguments must be refused by name and write
-nothing. Exit status 1 if anything failed.
+nothing. With --c-library a sample of the cases, and all bad arguments, go through the C interface
+as well. Exit status 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -21,14 +22,19 @@ import numpy as np
 import prepare_bad_input
 import prepare_cases
 import prepare_timing
+from prepare_c_api import PrepareCApi
 from prepare_cases import Case
 from prepare_lib import POISON, Buffer, PrepareLibrary
 from shim_lib import ShimError
+
+# Of each function's cases one in so many goes through the C interface.
+_SAMPLED = 5
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--library", required=True, help="libprepare_test.so")
+    parser.add_argument("--c-library", help="libmarlin_moe.so, of the same source tree")
     parser.add_argument("--out", help="file for all results, JSON")
     parser.add_argument("--only", default="", help="run only cases whose name holds this text")
     parser.add_argument("--no-timing", action="store_true", help="leave out the timing")
@@ -148,14 +154,21 @@ def main(argv: list[str]) -> int:
             failures.append({"name": name, "problems": problems})
             print(f"FAIL {name}: {'; '.join(problems)[:400]}", flush=True)
 
+    c_api = PrepareCApi(library, options.c_library) if options.c_library else None
     good: dict[str, Case] = {}
     for case in prepare_cases.all_cases(library.align_capacity):
         prepare_bad_input.keep_good(case, good)
-        if options.only in case.name:
-            record(case.function, case.name, run_case(library, case, not options.no_graphs))
+        if options.only not in case.name:
+            continue
+        in_sample = counts[case.function] % _SAMPLED == 0
+        record(case.function, case.name, run_case(library, case, not options.no_graphs))
+        if c_api is not None and in_sample:
+            record("C interface", f"C {case.name}", run_case(c_api, case, graphs=False))
     for bad in prepare_bad_input.all_bad_input(good):
         if options.only in bad.name:
             record("bad input", bad.name, run_bad_input(library, bad))
+            if c_api is not None:
+                record("C bad input", f"C {bad.name}", run_bad_input(c_api, bad))
     timing: list[dict[str, Any]] = []
     if not options.no_timing and not options.only:
         try:
