@@ -1,0 +1,100 @@
+"""Tries remote caching and remote execution with real servers on this machine.
+
+    run.py FOLDER [SCENARIO...] [--target LABEL] [--jobs N]
+
+FOLDER takes everything: the servers, installed there once without root, and the caches and the
+checkouts of the scenarios, which are deleted at the end. It must not lie in a temporary folder,
+which Bazel's sandbox hides. The exit code is 0 if all checks hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+_SHARED = ("offline", "tests/cache", "tests/lint", "tools/bench_build")
+sys.path += [str(REPOSITORY / folder) for folder in _SHARED]
+
+from builds import machine_line, remove  # noqa: E402
+from cached import http_cache, remote_execution  # noqa: E402
+from checkout import BuildError  # noqa: E402
+from errors import BootstrapError  # noqa: E402
+from install import install  # noqa: E402
+from killed import executor_killed, http_cache_killed  # noqa: E402
+from laboratory import CheckFailedError, Laboratory  # noqa: E402
+from poisoned import executor_poisoned, http_cache_poisoned  # noqa: E402
+from services import ServiceError  # noqa: E402
+
+SCENARIOS: dict[str, Callable[[Laboratory], None]] = {
+    scenario.__name__: scenario
+    for scenario in (
+        remote_execution,
+        http_cache,
+        executor_killed,
+        http_cache_killed,
+        http_cache_poisoned,
+        executor_poisoned,
+    )
+}
+_HIDDEN = ("/tmp", "/var/tmp", "/dev/shm")
+
+
+def main() -> int:
+    """Runs the command line; returns the process's exit code."""
+    options = _options()
+    # So that the servers end as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    folder = options.folder.resolve()
+    work = folder / "work"
+    if work.exists():
+        remove(work)
+    work.mkdir(parents=True)
+    failed = []
+    try:
+        programs = install(folder / "servers", lambda text: print(text, flush=True))
+        laboratory = Laboratory(programs, REPOSITORY, work, options.target, options.jobs)
+        print(f"{options.target}: {machine_line(REPOSITORY)}")
+        for name in options.scenarios:
+            print(f"{name}: {SCENARIOS[name].__doc__}", flush=True)
+            started = time.monotonic()
+            try:
+                SCENARIOS[name](laboratory)
+            except (BuildError, CheckFailedError, ServiceError) as error:
+                failed.append(name)
+                print(f"  {type(error).__name__}: {error}")
+            print(f"  {time.monotonic() - started:.0f} s", flush=True)
+    except BootstrapError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        if not options.keep:
+            remove(work)
+    passed = len(options.scenarios) - len(failed)
+    print(f"{passed} scenarios passed, {len(failed)} failed {' '.join(failed)}".rstrip())
+    return 1 if failed else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
+    parser.add_argument("--target", default="//tests/remote:few_kernels")
+    parser.add_argument("--jobs", type=int, default=2, help="actions at once")
+    parser.add_argument("--keep", action="store_true", help="leave caches and checkouts behind")
+    options = parser.parse_args()
+    unknown = [name for name in options.scenarios if name not in SCENARIOS]
+    if unknown:
+        parser.error(f"no scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    options.scenarios = options.scenarios or list(SCENARIOS)
+    if any(options.folder.resolve().is_relative_to(hidden) for hidden in _HIDDEN):
+        parser.error(f"{options.folder} lies in a temporary folder; choose one elsewhere")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
