@@ -69,6 +69,11 @@ def test_fresh_clone_elsewhere_runs_nothing(
     assert executed(first) == []
 
 
+def test_second_build_does_not_even_ask_the_cache(clone: Clone) -> None:
+    assert clone.build()
+    assert clone.build_again() == []
+
+
 @one_reader_of_the_selector
 def test_another_architecture_adds_its_own_files(clone: Clone) -> None:
     ran = clone.change("sm_80 → sm_80,sm_89", "--cuda_archs=sm_80,sm_89")

@@ -78,7 +78,7 @@ class Checkout:
         self.home.mkdir()
         self.last_log = self.folder / "execution_log.json"
         self._repositories = dict(repositories or {})
-        _copy_tree(source, self.tree)
+        copy_tree(source, self.tree)
         cache = self.folder / "cache"
         _borrow_tools(_caches_of_caller(), cache)
         self.environment = {
@@ -185,7 +185,8 @@ def repository_of(*modules: ModuleType) -> dict[str, Path]:
     return found
 
 
-def _copy_tree(source: Path, destination: Path) -> None:
+def copy_tree(source: Path, destination: Path) -> None:
+    """Copies the sources of a tree as they are now, personal settings left out."""
     for name in list_files_and_links(source):
         if name not in _PERSONAL:
             (destination / name).parent.mkdir(parents=True, exist_ok=True)

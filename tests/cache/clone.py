@@ -41,6 +41,10 @@ class Clone:
         self.checkout.clean()
         return self._build(options, targets)
 
+    def build_again(self) -> list[Spawn]:
+        """Builds the subject on top of the outputs that are there."""
+        return self._build(())
+
     def change(self, title: str, *options: str) -> set[str]:
         """Builds the subject and enters that into the table; returns the names of what ran."""
         spawns = self.build(*options)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import jinja2
 import markupsafe
-from checkout import BuildError, Checkout, repository_of
+from checkout import BuildError, Checkout, copy_tree, repository_of
 from comparison import ColdBuild, build_cold, different_actions, different_files
 
 _KERNELS = "//csrc/marlin_moe:kernels"
@@ -37,9 +37,8 @@ def _build(
         f"--cuda_archs={options.archs}",
         f"--//csrc/marlin_moe:kernel_set={options.kernel_set}",
     )
-    source = Path(os.environ["BUILD_WORKSPACE_DIRECTORY"])
     with Checkout(
-        source,
+        options.folder / "source",
         options.folder / name,
         user=f"planted-user-{name}",
         repositories=repository_of(jinja2, markupsafe),
@@ -59,11 +58,17 @@ def main() -> int:
     parser.add_argument("--kernel-set", default=_KERNELS, help="the marlin_moe_kernels target")
     parser.add_argument("--log", type=Path, help="where the first execution log goes")
     options = parser.parse_args()
+    if "BUILD_WORKSPACE_DIRECTORY" not in os.environ:
+        parser.error("start this with `bazelw run //tests/cache:compare_all`")
     # `bazel run` starts programs in a folder of its own.
     start = Path(os.environ["BUILD_WORKING_DIRECTORY"])
     options.folder = start / options.folder
     log = start / options.log if options.log else None
+    if options.folder.exists():
+        parser.error(f"FOLDER is {options.folder}, which exists; name a new folder")
     options.folder.mkdir(parents=True)
+    # Both checkouts are of one state of the tree, even if somebody works in it meanwhile.
+    copy_tree(Path(os.environ["BUILD_WORKSPACE_DIRECTORY"]), options.folder / "source")
     try:
         one = _build(options, "one", jobs=1, log=log)
         other = _build(options, "other", "--spawn_strategy=local", jobs=2)
@@ -71,7 +76,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     finally:
-        options.folder.rmdir()
+        shutil.rmtree(options.folder)
     ours = [[spawn for spawn in build.spawns if spawn.is_ours] for build in (one, other)]
     problems = [*one.traces, *other.traces]
     problems += different_files(one.digests, other.digests) + different_actions(*ours)

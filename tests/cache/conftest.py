@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 import markupsafe
 import pytest
-from checkout import Checkout, repository_of
+from checkout import Checkout, copy_tree, repository_of
 from clone import Clone, markdown
 from comparison import ColdBuild, build_cold
 from subject import OPTIONS, PACKAGES, TARGETS
@@ -19,8 +19,12 @@ _SCRATCH = Path(os.environ["TEST_TMPDIR"])
 
 
 def _checkout(name: str, user: str, variables: Mapping[str, str]) -> Checkout:
+    # All checkouts are of one state of the tree, even if somebody works in it meanwhile.
+    source = _SCRATCH / "source"
+    if not source.exists():
+        copy_tree(find_root(Path(os.environ["TOP_LEVEL_FILE"])), source)
     return Checkout(
-        find_root(Path(os.environ["TOP_LEVEL_FILE"])),
+        source,
         _SCRATCH / name,
         user=user,
         repositories=repository_of(jinja2, markupsafe),
