@@ -22,6 +22,7 @@ import jinja2
 import markupsafe
 from checkout import BuildError, Checkout, copy_tree, repository_of
 from comparison import ColdBuild, build_cold, different_actions, different_files
+from workspace import WorkspaceError
 
 _KERNELS = "//csrc/marlin_moe:kernels"
 
@@ -50,8 +51,8 @@ def _build(
         return build
 
 
-def main() -> int:
-    """Runs the command line; returns the process's exit code."""
+def _parse() -> argparse.Namespace:
+    """Reads the command line; paths in it are relative to where `bazel run` was called."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--archs", default="sm_80,sm_89")
@@ -60,19 +61,24 @@ def main() -> int:
     options = parser.parse_args()
     if "BUILD_WORKSPACE_DIRECTORY" not in os.environ:
         parser.error("start this with `bazelw run //tests/cache:compare_all`")
-    # `bazel run` starts programs in a folder of its own.
     start = Path(os.environ["BUILD_WORKING_DIRECTORY"])
     options.folder = start / options.folder
-    log = start / options.log if options.log else None
+    options.log = start / options.log if options.log else None
     if options.folder.exists():
         parser.error(f"FOLDER is {options.folder}, which exists; name a new folder")
+    return options
+
+
+def main() -> int:
+    """Runs the command line; returns the process's exit code."""
+    options = _parse()
     options.folder.mkdir(parents=True)
-    # Both checkouts are of one state of the tree, even if somebody works in it meanwhile.
-    copy_tree(Path(os.environ["BUILD_WORKSPACE_DIRECTORY"]), options.folder / "source")
     try:
-        one = _build(options, "one", jobs=1, log=log)
+        # Both checkouts are of one state of the tree, even if somebody works in it meanwhile.
+        copy_tree(Path(os.environ["BUILD_WORKSPACE_DIRECTORY"]), options.folder / "source")
+        one = _build(options, "one", jobs=1, log=options.log)
         other = _build(options, "other", "--spawn_strategy=local", jobs=2)
-    except BuildError as error:
+    except (BuildError, WorkspaceError) as error:
         print(error, file=sys.stderr)
         return 1
     finally:
@@ -80,8 +86,8 @@ def main() -> int:
     ours = [[spawn for spawn in build.spawns if spawn.is_ours] for build in (one, other)]
     problems = [*one.traces, *other.traces]
     problems += different_files(one.digests, other.digests) + different_actions(*ours)
-    print("\n".join(problems))
     objects = sum(path.endswith(".o") for path in one.digests)
+    print(*problems, sep="\n", end="\n" if problems else "")
     print(
         f"{len(one.digests)} outputs, {objects} objects among them, of {len(ours[0])} actions: "
         f"{len(problems)} differences"
