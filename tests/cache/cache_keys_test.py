@@ -17,7 +17,7 @@ from subject import BUILD_FILE, KERNELS, PACKAGE
 
 GENERATE = "MarlinGenerate kernels.generated"
 SELECTOR = "CppCompile kernel_table.pic.o"
-LINK = "CppLink libmarlin_moe.so"
+LINK = "CppLink liblauncher.so"
 SM80_ARCHIVE = "CppArchive libkernels.sm80.a"
 SM80_INT4 = "CudaCompile sm80_kernel_float16_u4b8_float16.pic.o"
 SM80_FP8 = "CudaCompile sm80_kernel_bfloat16_fe4m3fn_bfloat16.pic.o"

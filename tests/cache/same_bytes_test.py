@@ -23,7 +23,7 @@ def test_all_kinds_of_outputs_are_looked_at(cold_builds: Mapping[str, ColdBuild]
             "gen",
             "kernel_selector.h",
             "libkernels.sm80.a",
-            "libmarlin_moe.so",
+            "liblauncher.so",
             "libmoe_gemm.a",
             "manifest.json",
             "sm80_kernel_float16_u4b8_float16.cu",

@@ -9,7 +9,7 @@ KERNELS = f"//{PACKAGE}:kernels"
 TARGETS = (
     KERNELS,
     "//csrc/marlin_moe:moe_gemm",
-    "//csrc/marlin_moe:marlin_moe_shared",
+    f"//{PACKAGE}:launcher",
     "//tools/marlin_gen:gen",
 )
 OPTIONS = (f"--//csrc/marlin_moe:kernel_set={KERNELS}",)
