@@ -46,3 +46,8 @@ def http_cache(laboratory: Laboratory) -> None:
             another_machine_hits(
                 laboratory, cache.port, through_http, [READ_ONLY, *options], reference
             )
+        with laboratory.machine() as machine:
+            mark = "--remote_default_exec_properties=host-tools=others"
+            build = machine.build(through_http(cache.port), mark, READ_ONLY)
+            show("a machine with another mark", build)
+            check("it shares nothing", build.status == SUCCESS and hit_rate(build.spawns) == 0)

@@ -19,7 +19,7 @@ from laboratory import (
     within,
 )
 from report import hit_rate, runners
-from services import HttpCache
+from servers import HttpCache
 
 
 def executor_killed(laboratory: Laboratory) -> None:

@@ -13,7 +13,7 @@ from execution_log import Spawn
 from install import Programs
 from meter import Meter
 from report import describe, hit_rate, input_bytes, output_bytes, runners, size
-from services import Executor, HttpCache
+from servers import Executor, HttpCache
 
 HIT = "remote cache hit"
 EVERYTHING = "--remote_download_all"

@@ -26,7 +26,7 @@ from laboratory import (
     through_http,
     within,
 )
-from services import HttpCache
+from servers import HttpCache
 
 _RETRY_LOST_INPUT = "--experimental_remote_cache_eviction_retries=1"
 
@@ -51,7 +51,7 @@ def http_cache_poisoned(laboratory: Laboratory) -> None:
         print("  that build has written the entries anew:")
         another_machine_hits(laboratory, cache.port, through_http, [EVERYTHING], reference)
         _late_input(laboratory, cache, build)
-        _forged_entry(laboratory, cache, compiles(build)[0])
+        _forged_entry(laboratory, cache, compiles(build)[1])
 
 
 def _poison(cache: HttpCache, compiles: list[Spawn]) -> set[str]:

@@ -28,7 +28,7 @@ from install import install  # noqa: E402
 from killed import executor_killed, http_cache_killed  # noqa: E402
 from laboratory import CheckFailedError, Laboratory  # noqa: E402
 from poisoned import executor_poisoned, http_cache_poisoned  # noqa: E402
-from services import ServiceError  # noqa: E402
+from service import ServiceError  # noqa: E402
 
 SCENARIOS: dict[str, Callable[[Laboratory], None]] = {
     scenario.__name__: scenario
