@@ -125,7 +125,7 @@ class Epilogue {
     if (params_.atomic_reduce) {
       float* to = partial(share.owner) + tile_offset;
 #pragma unroll
-      for (int i = 0; i < kUnit; ++i) atomicAdd(to + i, v[i]);
+      for (int i = 0; i < kUnit; ++i) reduce_add(to + i, v[i]);
       return;
     }
     float4* to = reinterpret_cast<float4*>(partial(stripe_) + tile_offset);

@@ -21,9 +21,14 @@ __device__ __forceinline__ int find_expert_block(const int* expert_ids, int num_
   int seen = 0;
   for (int first = 0; first < num_blocks; first += 32) {
     const int i = first + static_cast<int>(threadIdx.x % 32);
-    const unsigned found = __ballot_sync(0xffffffffu, i < num_blocks && expert_ids[i] >= 0);
+    const bool has_expert = i < num_blocks && expert_ids[i] >= 0;
+    const unsigned found = __ballot_sync(0xffffffffu, has_expert);
     const int here = __popc(found);
-    if (ordinal < seen + here) return first + __fns(found, 0, ordinal - seen + 1);
+    if (ordinal < seen + here) {
+      const unsigned before = found & ((1u << threadIdx.x % 32) - 1);
+      const bool here_it_is = has_expert && __popc(before) == ordinal - seen;
+      return first + __ffs(__ballot_sync(0xffffffffu, here_it_is)) - 1;
+    }
     seen += here;
   }
   return num_blocks - 1;  // unreachable: the caller counted the entries

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "divider.h"
 #include "scalar_type.hpp"
 
 // The namespace of the kernels. Generated kernel files define it to the rule's `kernel_namespace`.
@@ -33,17 +34,22 @@ struct KernelParams {
   const int* sorted_token_ids;
   const int* expert_ids;
   const int* num_tokens_past_padded;
-  float* partials;        // [gridDim.x, rows of the tile, thread_n], partial sums of split tiles
-  int* locks;             // [gridDim.x], zero before and after a launch
+  // Partial sums of split tiles, [stripes, rows of the tile, thread_n]: at a contributor's stripe,
+  // so never at stripe 0; with atomic additions at the owner's.
+  float* partials;
+  int* locks;             // [stripes], zero before and after a launch
   std::int64_t a_stride;  // elements between rows of A
   int num_ids;            // ids below this one are tokens, the rest is padding
-  int a_row_divisor;      // id / a_row_divisor is the row of A
   int n;
   int k;
-  int num_groups;        // scale rows per expert
-  int stripe_slack;      // stages a stripe may grow by so that stripes end with tiles
-  bool atomic_reduce;    // split tiles are summed by atomic additions, into zeros
-  bool expert_parallel;  // whether expert_ids may hold -1
+  int num_groups;    // scale rows per expert
+  int stripe_slack;  // stages a stripe may grow by so that stripes end with tiles
+  ::marlin_moe::Divider a_row_divisor;  // id / a_row_divisor is the row of A
+  ::marlin_moe::Divider stripes;        // gridDim.x
+  ::marlin_moe::Divider n_tiles;        // tiles that cover n
+  ::marlin_moe::Divider tile_stages;    // pipeline stages that cover k
+  bool atomic_reduce;                   // split tiles are summed by atomic additions, into zeros
+  bool expert_parallel;                 // whether expert_ids may hold -1
 };
 
 }  // namespace MARLIN_NAMESPACE_NAME

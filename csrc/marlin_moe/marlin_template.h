@@ -1,6 +1,6 @@
 // The definition of the kernel that generated files instantiate.
 //
-// A thread block walks its stripe of the work (schedule.h). For each tile, or part of one, it keeps
+// A thread block walks its share of the work (schedule.h). For each tile, or part of one, it keeps
 // a pipeline of stages in shared memory full (stage_loader.cuh), multiplies them (multiplier.cuh)
 // and writes or passes on the sums (epilogue.cuh).
 #pragma once
@@ -36,7 +36,7 @@ template <class Traits, class Multiplier>
 __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, Multiplier& multiplier,
                                                 int k_begin, int k_end) {
   constexpr int kStages = Traits::kStages;
-#pragma unroll
+#pragma unroll 1
   for (int i = 0; i < kStages - 1; ++i) {
     if (k_begin + i < k_end) loader.issue(k_begin + i, i);
     copy_async_commit();
@@ -85,35 +85,44 @@ __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, Mul
 }
 
 template <class Traits>
-__device__ __forceinline__ void run_stripe(const ::MARLIN_NAMESPACE_NAME::KernelParams& params,
-                                           char* shared) {
+__device__ __forceinline__ void run_block(const ::MARLIN_NAMESPACE_NAME::KernelParams& params,
+                                          char* shared) {
   using Multiplier = std::conditional_t<Traits::kA8, Multiplier8<Traits>, Multiplier16<Traits>>;
   int* ids = reinterpret_cast<int*>(shared + Traits::kShape.ids_offset());
-  const int num_blocks = *params.num_tokens_past_padded / Traits::kRows;
+  const int num_blocks = divide(*params.num_tokens_past_padded, Traits::kRows);
   const int m_blocks =
       params.expert_parallel ? count_expert_blocks(params.expert_ids, num_blocks) : num_blocks;
-  const int n_tiles = (params.n + Traits::kThreadN - 1) / Traits::kThreadN;
-  const int k_tiles = params.k / Traits::kThreadK;
+  const int k_tiles = params.tile_stages;
+  const int tiles = m_blocks * params.n_tiles;
   const StripePlan plan =
-      plan_stripes(m_blocks * n_tiles, k_tiles, static_cast<int>(gridDim.x), params.stripe_slack);
+      plan_stripes(tiles, params.tile_stages, params.stripes, params.stripe_slack);
   const int stripe = static_cast<int>(gridDim.x - 1 - blockIdx.x);
 
   StageLoader<Traits> loader(params, shared);
   Multiplier multiplier(params, shared);
   Epilogue<Traits, Multiplier> epilogue(params, shared, ids, stripe);
 
+  int stage = plan.begin(stripe);
   const int end = plan.end(stripe);
+  int whole_tile = plan.cut_tiles + stripe;
 #pragma unroll 1
-  for (int stage = plan.begin(stripe); stage < end;) {
-    const int tile = stage / k_tiles;
-    const int k_begin = stage - tile * k_tiles;
-    const int k_end = min(k_tiles, k_begin + end - stage);
-    stage += k_end - k_begin;
+  while (stage < end || whole_tile < tiles) {
+    int tile = whole_tile;
+    int k_begin = 0;
+    int k_end = k_tiles;
+    if (stage < end) {
+      tile = stage / params.tile_stages;
+      k_begin = stage - tile * k_tiles;
+      k_end = min(k_tiles, k_begin + end - stage);
+      stage += k_end - k_begin;
+    } else {
+      whole_tile += params.stripes;
+    }
 
-    const int n_tile = tile % n_tiles;
+    const TileIndex index = tile_index(tile, m_blocks, params.n_tiles);
     const int block = params.expert_parallel
-                          ? find_expert_block(params.expert_ids, num_blocks, tile / n_tiles)
-                          : tile / n_tiles;
+                          ? find_expert_block(params.expert_ids, num_blocks, index.row_block)
+                          : index.row_block;
     const int expert = params.expert_ids[block];
     if (expert < 0) continue;
 
@@ -121,14 +130,16 @@ __device__ __forceinline__ void run_stripe(const ::MARLIN_NAMESPACE_NAME::Kernel
       ids[threadIdx.x] = params.sorted_token_ids[block * Traits::kRows + threadIdx.x];
     }
     __syncthreads();
-    loader.begin_tile(ids, expert, n_tile, k_begin);
-    multiplier.begin_tile(expert, n_tile);
+    loader.begin_tile(ids, expert, index.n_tile, k_begin);
+    multiplier.begin_tile(expert, index.n_tile);
     multiply_stages(loader, multiplier, k_begin, k_end);
 
-    const int last_stripe = plan.stripe_of((tile + 1) * k_tiles - 1);
-    const TileShare share{k_begin == 0, stripe + 1, last_stripe - stripe,
-                          plan.stripe_of(tile * k_tiles)};
-    epilogue.run(multiplier, share, expert, n_tile);
+    TileShare share{k_begin == 0, stripe + 1, 0, stripe};
+    if (k_end - k_begin < k_tiles) {
+      share.num_contributors = plan.stripe_of((tile + 1) * k_tiles - 1) - stripe;
+      share.owner = plan.stripe_of(tile * k_tiles);
+    }
+    epilogue.run(multiplier, share, expert, index.n_tile);
   }
 }
 
@@ -155,7 +166,7 @@ __global__ void __launch_bounds__(threads,
                                             thread_m_blocks, thread_n_blocks, thread_k_blocks,
                                             m_block_size_8, stages, group_blocks>;
   extern __shared__ int4 marlin_moe_shared[];
-  ::marlin_moe::run_stripe<Traits>(params, reinterpret_cast<char*>(marlin_moe_shared));
+  ::marlin_moe::run_block<Traits>(params, reinterpret_cast<char*>(marlin_moe_shared));
 }
 
 }  // namespace MARLIN_NAMESPACE_NAME

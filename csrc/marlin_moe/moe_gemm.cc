@@ -72,7 +72,7 @@ static float* first_partial(const MoeGemmArgs& args, const Kernel& kernel,
 }
 
 static KernelParams kernel_params(const MoeGemmArgs& args, const Choice& choice,
-                                  const WorkspaceLayout& layout) {
+                                  const WorkspaceLayout& layout, int blocks) {
   KernelParams params{};
   params.a = args.a;
   params.b = args.b;
@@ -91,11 +91,14 @@ static KernelParams kernel_params(const MoeGemmArgs& args, const Choice& choice,
   params.partials = first_partial(args, choice.kernel, layout);
   params.a_stride = args.a_stride;
   params.num_ids = args.m * args.top_k;
-  params.a_row_divisor = args.top_k;
   params.n = args.n;
   params.k = args.k;
   params.num_groups = args.num_groups;
   params.stripe_slack = choice.config.stripe_slack;
+  params.a_row_divisor = args.top_k;
+  params.stripes = blocks;
+  params.n_tiles = (args.n + choice.config.thread_n - 1) / choice.config.thread_n;
+  params.tile_stages = args.k / choice.config.thread_k;
   params.atomic_reduce = args.atomic_reduce;
   params.expert_parallel = args.expert_parallel;
   return params;
@@ -130,12 +133,12 @@ static Status gather_a(const MoeGemmArgs& args, const WorkspaceLayout& layout,
 
 static Status launch(const MoeGemmArgs& args, const Choice& choice, const DeviceInfo& device) {
   const WorkspaceLayout layout = workspace_layout(args, device);
-  KernelParams params = kernel_params(args, choice, layout);
+  const int blocks = Launch{args, choice.config, device}.blocks();
+  KernelParams params = kernel_params(args, choice, layout, blocks);
   if (is_act_order(args)) {
     Status status = gather_a(args, layout, &params);
     if (!status.ok()) return status;
   }
-  const int blocks = Launch{args, choice.config, device}.blocks();
   void* arguments[] = {&params};
   return cuda_status(
       cudaLaunchKernel(reinterpret_cast<const void*>(choice.kernel.function),

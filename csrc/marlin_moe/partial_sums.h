@@ -46,15 +46,15 @@ struct LastPartial {
 // its stripe's number, and the last stripe owns nothing that others contribute to.
 constexpr LastPartial last_partial(const PartialSumsShape& shape, int row_blocks) {
   const int n_tiles = (shape.n + shape.thread_n - 1) / shape.thread_n;
-  const int tiles = row_blocks * n_tiles;
-  const StripePlan plan = plan_stripes(tiles, shape.tile_stages, shape.stripes, shape.stripe_slack);
+  const StripePlan plan =
+      plan_stripes(row_blocks * n_tiles, shape.tile_stages, shape.stripes, shape.stripe_slack);
   if (plan.total == 0) return {};
   // The last stripe may begin with a tile; if the one before does so too, all stripes do.
   const int last = plan.stripe_of(plan.total - 1);
   for (int stripe = last; stripe > 0 && stripe > last - 2; --stripe) {
     const int tile = plan.begin(stripe) / shape.tile_stages;
     if (plan.begin(stripe) == tile * shape.tile_stages) continue;
-    const int left = shape.n - tile % n_tiles * shape.thread_n;
+    const int left = shape.n - tile_index(tile, row_blocks, n_tiles).n_tile * shape.thread_n;
     const int owner = plan.stripe_of(tile * shape.tile_stages);
     return {shape.atomic_reduce ? owner : stripe - 1,
             left < shape.thread_n ? left : shape.thread_n};
@@ -62,20 +62,20 @@ constexpr LastPartial last_partial(const PartialSumsShape& shape, int row_blocks
   return {};
 }
 
-// Numbers of row blocks beyond which there is nothing new. From where every stripe holds a whole
-// tile and no stripe is empty, as many blocks more as there are stripes lengthen each stripe by as
-// many whole tiles, which changes neither where in a tile it begins nor the tile's columns. And if
-// the slack is a tile long, stripes of a tile or more are made of whole tiles. No launch has more
-// stages than an int can count.
+// Numbers of row blocks beyond which there is nothing new. Less than two tiles for each stripe are
+// cut. From where those are all in full groups of row blocks, as many row blocks more as there are
+// stripes are whole waves more, and the same tiles are cut. And if the slack is a tile long, no
+// tile is split from where there is one for each stripe. No launch has more stages than an int can
+// count.
 constexpr std::int64_t row_blocks_to_look_at(const PartialSumsShape& shape) {
   const std::int64_t stripes = shape.stripes;
   const std::int64_t tile_stages = shape.tile_stages;
-  const std::int64_t block_stages = (shape.n + shape.thread_n - 1) / shape.thread_n * tile_stages;
-  const std::int64_t longest = stripes > tile_stages ? stripes : tile_stages;
+  const std::int64_t n_tiles = (shape.n + shape.thread_n - 1) / shape.thread_n;
+  const std::int64_t cut = 2 * stripes / n_tiles + 1;  // row blocks of the tiles that are cut
   const std::int64_t most = shape.stripe_slack >= tile_stages - 1
-                                ? stripes * (tile_stages - 1) / block_stages
-                                : stripes * longest / block_stages + 1 + stripes;
-  const std::int64_t countable = std::numeric_limits<int>::max() / block_stages;
+                                ? (stripes - 1) / n_tiles
+                                : cut + kRowBlocksOfGroup + stripes;
+  const std::int64_t countable = std::numeric_limits<int>::max() / (n_tiles * tile_stages);
   const std::int64_t in_use = shape.max_row_blocks < countable ? shape.max_row_blocks : countable;
   return most < in_use ? most : in_use;
 }

@@ -94,6 +94,11 @@ __device__ __forceinline__ std::uint32_t spread_byte_signs(std::uint32_t bytes) 
   return out;
 }
 
+// Adds to a float in global memory.
+__device__ __forceinline__ void reduce_add(float* to, float value) {
+  asm volatile("red.global.add.f32 [%0], %1;\n" ::"l"(to), "f"(value) : "memory");
+}
+
 // Signals through a lock in global memory: what was written before release is seen after acquire.
 __device__ __forceinline__ void lock_release(int* lock, int value) {
   asm volatile("st.release.gpu.global.s32 [%0], %1;\n" ::"l"(lock), "r"(value) : "memory");

@@ -1,7 +1,10 @@
-// How the work of a GEMM is divided among thread blocks: stream-K stripes.
+// How the work of a GEMM is divided among thread blocks: whole tiles in waves, and stream-K
+// stripes.
 //
-// All tiles of C, each as many stages deep as K needs, are laid end to end and cut into stripes of
-// equal length, one per thread block:
+// As many tiles as possible are dealt out whole, one to each thread block at a time. All blocks
+// begin such a wave together and walk along K together, so that those that multiply the same
+// weights find them in L2. What is left, between one and two tiles for each block, is laid end to
+// end and cut into stripes of equal length, one per thread block:
 //
 //     tile 0          tile 1          tile 2
 //   |- - - - - - - -|- - - - - - - -|- - - - - - - -|      (one dash: one pipeline stage)
@@ -10,54 +13,92 @@
 // Where a few more stages per stripe make stripes end with tiles, they are taken: a tile that is
 // not split, or is split into stripes of its own, saves its blocks an exchange of partial sums.
 //
-// The stripe that holds a tile's first stage owns the tile: it adds up what later stripes
-// contributed to it and writes C. A stripe does its contribution first and its own last tile last,
-// so owners seldom wait. Stripe 0 goes to the highest block index: an owner waits only for blocks
-// with lower indices, which the device starts earlier, so waiting cannot deadlock.
+// A block begins with its stripe. The stripe that holds a tile's first stage owns the tile: it adds
+// up what later stripes contributed to it and writes C. A stripe does its contribution first and
+// its own last tile last, so owners seldom wait. Stripe 0 goes to the highest block index: an owner
+// waits only for blocks with lower indices, which the device starts earlier, so waiting cannot
+// deadlock.
 #pragma once
 
+#include "divider.h"
 #include "host_device.h"
 
 namespace marlin_moe {
 
-// The stripes of a launch. Stages are counted over all tiles.
+// Of numbers of 0 or more: without signs it takes fewer instructions.
+MARLIN_HOST_DEVICE constexpr int divide(int dividend, int divisor) {
+  return static_cast<int>(static_cast<unsigned>(dividend) / static_cast<unsigned>(divisor));
+}
+
+// The stripes of a launch. Stages are counted over the tiles that are cut, which come first.
 struct StripePlan {
-  int length;  // stages of a stripe, at most
-  int period;  // stages after which a group of stripes ends, whatever their length
-  int stripes_per_period;
-  int total;  // stages of all tiles
+  Divider tile_stages;  // stages of a tile
+  int length;           // stages of a stripe, at most
+  int parts;            // stripes of each tile, where tiles are cut alike; otherwise 0
+  int total;            // stages of the tiles that are cut
+  int cut_tiles;        // how many; the i-th of the others belongs to stripe i % stripes
 
   MARLIN_HOST_DEVICE constexpr int begin(int stripe) const {
-    return stripe / stripes_per_period * period + stripe % stripes_per_period * length;
+    const int tile = parts == 0 ? 0 : divide(stripe, parts);
+    return tile * tile_stages + (stripe - tile * parts) * length;
   }
   MARLIN_HOST_DEVICE constexpr int end(int stripe) const {
     const int longest = begin(stripe) + length;
-    const int group_end = (stripe / stripes_per_period + 1) * period;
-    const int own_end = longest < group_end ? longest : group_end;
+    const int limit = parts == 0 ? total : (divide(stripe, parts) + 1) * tile_stages;
+    const int own_end = longest < limit ? longest : limit;
     return own_end < total ? own_end : total;
   }
-  // The stripe that holds a stage.
+  // The stripe that holds a stage of a tile that is cut.
   MARLIN_HOST_DEVICE constexpr int stripe_of(int stage) const {
-    return stage / period * stripes_per_period + stage % period / length;
+    const int tile = parts == 0 ? 0 : stage / tile_stages;
+    return tile * parts + divide(stage - tile * tile_stages, length);
   }
 };
 
-// Cuts `tiles` tiles of `tile_stages` stages into at most `stripes` stripes. `slack` is how many
+// Divides `tiles` tiles of `tile_stages` stages among `stripes` thread blocks. `slack` is how many
 // stages a stripe may grow by so that stripes end with tiles.
-MARLIN_HOST_DEVICE constexpr StripePlan plan_stripes(int tiles, int tile_stages, int stripes,
-                                                     int slack) {
-  const int total = tiles * tile_stages;
-  const int length = (total + stripes - 1) / stripes;
-  if (length == 0) return StripePlan{1, 1, 1, 0};
-  if (length < tile_stages) {
-    const int parts = tile_stages / length;
-    const int aligned = (tile_stages + parts - 1) / parts;
-    if (aligned - length <= slack) return StripePlan{aligned, tile_stages, parts, total};
+MARLIN_HOST_DEVICE constexpr StripePlan plan_stripes(int tiles, const Divider& tile_stages,
+                                                     const Divider& stripes, int slack) {
+  // A wave more leaves nothing or at least a tile for each stripe.
+  int waves = tiles / stripes;
+  if (waves > 0 && waves * stripes != tiles) --waves;
+  const int cut_tiles = tiles - waves * stripes;
+  const int total = cut_tiles * tile_stages;
+  StripePlan plan{tile_stages, (total + stripes - 1) / stripes, 0, total, cut_tiles};
+  if (plan.length == 0) {
+    plan.length = 1;
+  } else if (plan.length < tile_stages) {
+    const int parts = divide(tile_stages, plan.length);
+    const int aligned = divide(tile_stages + parts - 1, parts);
+    if (aligned - plan.length <= slack) {
+      plan.length = aligned;
+      plan.parts = parts;
+    }
   } else {
-    const int aligned = (length + tile_stages - 1) / tile_stages * tile_stages;
-    if (aligned - length <= slack) return StripePlan{aligned, aligned, 1, total};
+    const int aligned = (plan.length + tile_stages - 1) / tile_stages * tile_stages;
+    if (aligned - plan.length <= slack) plan.length = aligned;
   }
-  return StripePlan{length, length, 1, total};
+  return plan;
+}
+
+// Where a tile lies in C.
+struct TileIndex {
+  int row_block;
+  int n_tile;
+};
+
+constexpr int kRowBlocksOfGroup = 4;
+
+// Tiles that follow each other are those of a group of row blocks in the same columns, then in the
+// next columns: they are multiplied at the same time, and often with the same weights. Row blocks
+// that are left over, less than a group, have their tiles one after the other.
+MARLIN_HOST_DEVICE constexpr TileIndex tile_index(int tile, int row_blocks,
+                                                  const Divider& n_tiles) {
+  const int row_block = tile / n_tiles;
+  const int first = row_block / kRowBlocksOfGroup * kRowBlocksOfGroup;
+  if (row_blocks - first < kRowBlocksOfGroup) return {row_block, tile - row_block * n_tiles};
+  const int rank = tile - first * n_tiles;
+  return {first + rank % kRowBlocksOfGroup, rank / kRowBlocksOfGroup};
 }
 
 }  // namespace marlin_moe

@@ -26,7 +26,9 @@ LastPartial walk(const PartialSumsShape& shape, int row_blocks) {
       stage += std::min(shape.tile_stages - k_begin, end - stage);
       if (k_begin == 0) continue;  // the stripe owns the tile
       const int owner = plan.stripe_of(tile * shape.tile_stages);
-      const int columns = std::min(shape.n - tile % n_tiles * shape.thread_n, shape.thread_n);
+      const int columns = std::min(
+          shape.n - marlin_moe::tile_index(tile, row_blocks, n_tiles).n_tile * shape.thread_n,
+          shape.thread_n);
       const LastPartial written{shape.atomic_reduce ? owner : stripe - 1, columns};
       if (last.before(written)) last = written;
     }

@@ -1,10 +1,16 @@
-// Stripes cover the work exactly once, whatever the numbers, and say who holds what.
+// Whole tiles and stripes cover the work exactly once, whatever the numbers, and say who holds
+// what.
 #include "marlin_moe/schedule.h"
 
+#include <cstdint>
 #include <cstdio>
+#include <limits>
 #include <vector>
 
 namespace {
+
+using marlin_moe::Divider;
+using marlin_moe::StripePlan;
 
 int failures = 0;
 
@@ -16,34 +22,75 @@ void expect(bool condition, const char* what, int tiles, int stages, int stripes
 }
 
 void check_plan(int tiles, int stages, int stripes, int slack) {
-  const marlin_moe::StripePlan plan = marlin_moe::plan_stripes(tiles, stages, stripes, slack);
-  const int total = tiles * stages;
-  const int even = (total + stripes - 1) / stripes;
-  std::vector<int> holder(total, -1);
+  const StripePlan plan = marlin_moe::plan_stripes(tiles, stages, stripes, slack);
+  const auto require = [&](bool condition, const char* what) {
+    expect(condition, what, tiles, stages, stripes, slack);
+  };
+  const int cut = plan.cut_tiles;
+  require(cut >= 0 && cut <= tiles && (tiles - cut) % stripes == 0, "whole tiles fill waves");
+  require(cut < 2 * stripes, "a wave more would leave stripes without a tile");
+  require(tiles == cut || cut == 0 || cut > stripes, "what is cut is worth a tile for each stripe");
+  require(plan.total == cut * stages, "stages are those of the tiles that are cut");
+
+  const int even = (plan.total + stripes - 1) / stripes;
+  std::vector<int> holder(plan.total, -1);
   for (int stripe = 0; stripe < stripes; ++stripe) {
-    expect(plan.end(stripe) - plan.begin(stripe) <= even + slack,
-           "stripes grow by the slack at most", tiles, stages, stripes, slack);
+    require(plan.end(stripe) - plan.begin(stripe) <= even + slack,
+            "stripes grow by the slack at most");
     for (int stage = plan.begin(stripe); stage < plan.end(stripe); ++stage) {
-      expect(stage < total && holder[stage] == -1, "a stage is in one stripe", tiles, stages,
-             stripes, slack);
-      if (stage < total) holder[stage] = stripe;
+      require(stage < plan.total && holder[stage] == -1, "a stage is in one stripe");
+      if (stage < plan.total) holder[stage] = stripe;
     }
   }
-  for (int stage = 0; stage < total; ++stage) {
-    expect(holder[stage] != -1, "every stage is in a stripe", tiles, stages, stripes, slack);
-    expect(plan.stripe_of(stage) == holder[stage], "stripe_of() names the holder", tiles, stages,
-           stripes, slack);
+  for (int stage = 0; stage < plan.total; ++stage) {
+    require(holder[stage] != -1, "every stage is in a stripe");
+    require(plan.stripe_of(stage) == holder[stage], "stripe_of() names the holder");
     if (stage % stages > 0) {
-      expect(holder[stage] - holder[stage - 1] <= 1, "a tile's contributors follow its owner",
-             tiles, stages, stripes, slack);
+      require(holder[stage] - holder[stage - 1] <= 1, "a tile's contributors follow its owner");
     }
   }
+}
+
+// Every tile of C is some tile, and full groups of row blocks have a column after the other.
+void check_tile_index(int row_blocks, int n_tiles) {
+  std::vector<int> seen(row_blocks * n_tiles, 0);
+  for (int tile = 0; tile < row_blocks * n_tiles; ++tile) {
+    const marlin_moe::TileIndex index = marlin_moe::tile_index(tile, row_blocks, n_tiles);
+    const bool inside = index.row_block >= 0 && index.row_block < row_blocks && index.n_tile >= 0 &&
+                        index.n_tile < n_tiles;
+    expect(inside, "a tile lies in C", tile, row_blocks, n_tiles, 0);
+    if (inside) ++seen[index.row_block * n_tiles + index.n_tile];
+    const int group = 4 * n_tiles;
+    if (tile / group < row_blocks / 4) {
+      expect(index.row_block / 4 == tile / group && index.n_tile == tile % group / 4,
+             "a group's tiles follow its columns", tile, row_blocks, n_tiles, 0);
+    }
+  }
+  for (const int count : seen) {
+    expect(count == 1, "every tile of C has one number", 0, row_blocks, n_tiles, 0);
+  }
+}
+
+void check_divider(int divisor) {
+  constexpr int kMost = std::numeric_limits<int>::max();
+  const Divider divider(divisor);
+  const auto check = [&](std::int64_t dividend) {
+    if (dividend < 0 || dividend > kMost) return;
+    const int number = static_cast<int>(dividend);
+    expect(number / divider == number / divisor, "a quotient is exact", number, divisor, 0, 0);
+    expect(number % divider == number % divisor, "a rest is exact", number, divisor, 0, 0);
+  };
+  for (int small = 0; small < 300; ++small) check(small);
+  for (const std::int64_t quotient : {1, 2, 3, 1000, 65537, kMost / divisor}) {
+    for (const int step : {-1, 0, 1}) check(quotient * divisor + step);
+  }
+  check(kMost);
 }
 
 }  // namespace
 
 int main() {
-  for (const int tiles : {0, 1, 2, 7, 96, 128}) {
+  for (const int tiles : {0, 1, 2, 7, 96, 128, 131, 132, 133, 263, 264, 265, 400}) {
     for (const int stages : {1, 2, 6, 12, 32, 33}) {
       for (const int stripes : {1, 2, 5, 132, 528}) {
         for (const int slack : {0, 1, 4, 8, 1000}) check_plan(tiles, stages, stripes, slack);
@@ -51,7 +98,14 @@ int main() {
     }
   }
   // The case that the slack is for: 132 blocks, 128 tiles, none of them split.
-  const marlin_moe::StripePlan whole = marlin_moe::plan_stripes(128, 12, 132, 8);
-  expect(whole.length == 12 && whole.period == 12, "a stripe is a tile", 128, 12, 132, 8);
+  const StripePlan whole = marlin_moe::plan_stripes(128, 12, 132, 8);
+  expect(whole.length == 12 && whole.begin(127) == 127 * 12 && whole.end(127) == 128 * 12,
+         "a stripe is a tile", 128, 12, 132, 8);
+  for (const int row_blocks : {1, 2, 3, 4, 5, 7, 8, 9, 31}) {
+    for (const int n_tiles : {1, 2, 3, 16, 29}) check_tile_index(row_blocks, n_tiles);
+  }
+  for (const int divisor : {1, 2, 3, 5, 7, 8, 10, 112, 641, 6700417, 0x40000000, 0x7fffffff}) {
+    check_divider(divisor);
+  }
   return failures == 0 ? 0 : 1;
 }
