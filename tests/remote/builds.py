@@ -8,7 +8,7 @@ import shutil
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,9 +49,9 @@ class Build:
         """The digest of all outputs by path, as Bazel knows them."""
         return outputs(self.spawns)
 
-    def files(self) -> dict[str, str]:
-        """SHA-256 by path of those outputs that lie on the disk."""
-        found = {path: self.execution_root / path for path in self.outputs}
+    def files(self, paths: Iterable[str] | None = None) -> dict[str, str]:
+        """SHA-256 by path of what lies on the disk of some paths, by default of the outputs."""
+        found = {path: self.execution_root / path for path in paths or self.outputs}
         return {
             path: hashlib.sha256(file.read_bytes()).hexdigest()
             for path, file in found.items()
@@ -118,10 +118,6 @@ class Machine:
             seconds=seconds,
             execution_root=self._execution_root,
         )
-
-    def forget(self) -> None:
-        """Deletes all outputs and what Bazel remembers of them; what it set up remains."""
-        self._say("clean")
 
     def _bazel(self, command: str, *arguments: str) -> list[str]:
         startup = [f"--output_user_root={self._checkout.output}", "--host_jvm_args=-Xmx2g"]

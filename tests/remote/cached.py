@@ -5,6 +5,7 @@ from __future__ import annotations
 from builds import SUCCESS
 from laboratory import (
     EVERYTHING,
+    MINIMAL,
     READ_ONLY,
     Laboratory,
     another_machine_hits,
@@ -29,7 +30,7 @@ def remote_execution(laboratory: Laboratory) -> None:
                 "every action runs remotely", runners(build.spawns) == {"remote": len(build.spawns)}
             )
             check("the files are the reference's", build.files() == reference)
-        for options in ([EVERYTHING], [], ["--remote_download_minimal"]):
+        for options in ([EVERYTHING], [], [MINIMAL]):
             another_machine_hits(laboratory, executor.port, through_executor, options, reference)
 
 
@@ -42,7 +43,7 @@ def http_cache(laboratory: Laboratory) -> None:
             show("cold, fills the cache", build, meter)
             check("it runs locally", build.status == SUCCESS and hit_rate(build.spawns) == 0)
             check("the files are the reference's", build.files() == reference)
-        for options in ([EVERYTHING], [], ["--remote_download_minimal"]):
+        for options in ([EVERYTHING], [], [MINIMAL]):
             another_machine_hits(
                 laboratory, cache.port, through_http, [READ_ONLY, *options], reference
             )

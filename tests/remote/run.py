@@ -10,10 +10,11 @@ which Bazel's sandbox hides. The exit code is 0 if all checks hold.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -50,33 +51,46 @@ def main() -> int:
     # So that the servers end as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = options.folder.resolve()
-    work = folder / "work"
-    if work.exists():
-        remove(work)
-    work.mkdir(parents=True)
-    failed = []
-    try:
-        programs = install(folder / "servers", lambda text: print(text, flush=True))
-        laboratory = Laboratory(programs, REPOSITORY, work, options.target, options.jobs)
-        print(f"{options.target}: {machine_line(REPOSITORY)}")
-        for name in options.scenarios:
-            print(f"{name}: {SCENARIOS[name].__doc__}", flush=True)
-            started = time.monotonic()
-            try:
-                SCENARIOS[name](laboratory)
-            except (BuildError, CheckFailedError, ServiceError) as error:
-                failed.append(name)
-                print(f"  {type(error).__name__}: {error}")
-            print(f"  {time.monotonic() - started:.0f} s", flush=True)
-    except BootstrapError as error:
-        print(error, file=sys.stderr)
-        return 1
-    finally:
-        if not options.keep:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"run.py: another run uses {folder}; choose another folder", file=sys.stderr)
+            return 2
+        work = folder / "work"
+        if work.exists():
             remove(work)
+        work.mkdir()
+        try:
+            programs = install(folder / "servers", lambda text: print(text, flush=True))
+            laboratory = Laboratory(programs, REPOSITORY, work, options.target, options.jobs)
+            failed = _run_all(laboratory, options.scenarios)
+        except BootstrapError as error:
+            print(error, file=sys.stderr)
+            return 1
+        finally:
+            if not options.keep:
+                remove(work)
     passed = len(options.scenarios) - len(failed)
     print(f"{passed} scenarios passed, {len(failed)} failed {' '.join(failed)}".rstrip())
     return 1 if failed else 0
+
+
+def _run_all(laboratory: Laboratory, names: Sequence[str]) -> list[str]:
+    """Runs scenarios one after the other; returns the names of those that failed."""
+    print(f"{laboratory.target}: {machine_line(laboratory.source)}")
+    failed = []
+    for name in names:
+        print(f"{name}: {SCENARIOS[name].__doc__}", flush=True)
+        started = time.monotonic()
+        try:
+            SCENARIOS[name](laboratory)
+        except (BuildError, CheckFailedError, ServiceError) as error:
+            failed.append(name)
+            print(f"  {type(error).__name__}: {error}")
+        print(f"  {time.monotonic() - started:.0f} s", flush=True)
+    return failed
 
 
 def _options() -> argparse.Namespace:
