@@ -36,6 +36,11 @@ one_reader_of_the_selector = pytest.mark.xfail(
     reason="every file of the launcher has kernel_selector.h among its inputs, as kernel_table.cc",
 )
 
+narrow_headers = pytest.mark.xfail(
+    strict=True,
+    reason="every header of the template is an input of every kernel's compile",
+)
+
 # One tile of a scheme that the subject does not have, as a custom one and as one of the table.
 CUSTOM_SCHEME = """quant_scheme(
     name = "subject_new",
@@ -159,6 +164,25 @@ def test_header_of_every_kernel_compiles_every_kernel(clone: Clone) -> None:
     with clone.checkout.edited({TEMPLATE: text}):
         ran = clone.change("comment in marlin_template.h")
     assert ran == {SM80_INT4, SM80_FP8}
+
+
+@narrow_headers
+@pytest.mark.parametrize(("kernel", "other"), [(SM80_FP8, SM80_INT4), (SM80_INT4, SM80_FP8)])
+def test_header_of_some_weights_compiles_their_kernels(
+    clone: Clone, kernel: str, other: str
+) -> None:
+    inputs = {spawn.name: set(spawn.inputs) for spawn in clone.first}
+    headers = {
+        path
+        for path in inputs[kernel] - inputs[other]
+        if path.startswith("csrc/marlin_moe/") and not path.endswith(".cu")
+    }
+    assert headers
+    edits = {path: clone.checkout.read(path) + "// A comment.\n" for path in headers}
+    with clone.checkout.edited(edits):
+        names = ", ".join(sorted(path.rpartition("/")[2] for path in headers))
+        ran = clone.change(f"comment in {names}")
+    assert ran == {kernel}
 
 
 def test_launcher_compiles_no_kernel(clone: Clone) -> None:
