@@ -202,7 +202,8 @@ def test_documentation_runs_nothing(clone: Clone) -> None:
 def test_objects_are_the_same_in_every_compilation_mode(
     clone: Clone, cold_builds: Mapping[str, ColdBuild], mode: str
 ) -> None:
-    clone.build(f"--compilation_mode={mode}", targets=[KERNELS])
+    title = f"fastbuild → {mode} (the kernels alone, with the same objects)"
+    clone.change(title, f"--compilation_mode={mode}", targets=[KERNELS])
     made = digests_below(clone.checkout.bin_folder(f"--compilation_mode={mode}"), [PACKAGE])
     objects = {path: digest for path, digest in made.items() if path.endswith(".o")}
     cold = cold_builds["sandboxed, one job"].digests

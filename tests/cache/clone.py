@@ -45,9 +45,9 @@ class Clone:
         """Builds the subject on top of the outputs that are there."""
         return self._build(())
 
-    def change(self, title: str, *options: str) -> set[str]:
-        """Builds the subject and enters that into the table; returns the names of what ran."""
-        spawns = self.build(*options)
+    def change(self, title: str, *options: str, targets: Sequence[str] = TARGETS) -> set[str]:
+        """Does what build() does, and notes it in the table; returns the names of what ran."""
+        spawns = self.build(*options, targets=targets)
         ran = executed(spawns)
         self.table[title] = (spawns, ran)
         return {spawn.name for spawn in ran}
