@@ -10,30 +10,97 @@ load("@rules_cuda//cuda:defs.bzl", "cuda_archs")
 load(":archs.bzl", "all_archs", "families_needed", "parse_cuda_archs", "unsupported_specs")
 load(":families.bzl", "FAMILIES")
 load(":providers.bzl", "CudaArchsSettingInfo", "MarlinGeneratedInfo")
-load(":quant_scheme.bzl", "select_schemes")
+load(":quant_scheme.bzl", "select_schemes", "tiles_of")
+load(":quant_schemes.bzl", "KERNEL_COSTS", "PART_COST", "SCHEME_HEADERS")
 load(":settings.bzl", "ANY_FAMILY", "specs_for")
 
 _SELECTOR = "kernel_selector.h"
 _MANIFEST = "manifest.json"
 
+def _part_names(stem, costs):
+    """Returns the files that hold kernels of the given costs: the generator divides them alike.
+
+    Args:
+      stem: name of the file, or of the first of its parts.
+      costs: list of what the kernels of each kind of scales cost together; they stay in one file.
+    """
+    names = [stem + ".cu"]
+    part_sum = 0
+    for cost in costs:
+        if part_sum and part_sum + cost > PART_COST:
+            names.append("{}_{}.cu".format(stem, len(names) + 1))
+            part_sum = 0
+        part_sum += cost
+    return names
+
 def kernel_files(family, schemes):
-    """Returns the names of the files that hold a family's kernels for some schemes.
+    """Returns the files that hold a family's kernels for some schemes.
 
     Args:
       family: an entry of FAMILIES.
       schemes: list of checked schemes.
 
     Returns:
-      A sorted list of file names, one for each combination of activation, weight and output type.
+      A sorted list of structs: `name` of the file and `header`, the name of the entry of
+      SCHEME_HEADERS that the file includes. There is a file for each combination of activation,
+      weight and output type, or several if its kernels cost too much to compile.
     """
-    names = {}
+    kernel_costs = dict(KERNEL_COSTS)
+
+    # By file, then by kind of scales: the tiles, each with what it costs.
+    stems = {}
+    headers = {}
     for scheme in schemes:
         for a_type in scheme["a_type"]:
             for c_type in scheme["c_type"] or [a_type]:
-                if a_type in family["a_types"] and c_type in family["c_types"]:
-                    types = [name[1:].lower() for name in [a_type, scheme["b_type"], c_type]]
-                    names["{}_kernel_{}.cu".format(family["name"], "_".join(types))] = None
-    return sorted(names)
+                if a_type not in family["a_types"] or c_type not in family["c_types"]:
+                    continue
+                types = [name[1:].lower() for name in [a_type, scheme["b_type"], c_type]]
+                stem = "{}_kernel_{}".format(family["name"], "_".join(types))
+                headers[stem] = _scheme_header(a_type, scheme["b_type"])
+                for group in scheme["group_blocks"]:
+                    scales = (scheme["s_type"] or c_type, group)
+                    tiles = stems.setdefault(stem, {}).setdefault(scales, {})
+                    for tile in tiles_of(scheme):
+                        for m_blocks in tile[-1]:
+                            tiles[tuple(tile[:-1]), m_blocks] = kernel_costs[m_blocks]
+    return [
+        struct(name = name, header = headers[stem])
+        for stem in sorted(stems)
+        for name in _part_names(stem, [_sum(tiles.values()) for tiles in stems[stem].values()])
+    ]
+
+def _sum(numbers):
+    total = 0
+    for number in numbers:
+        total += number
+    return total
+
+def _scheme_header(a_type, b_type):
+    """Returns the name of the entry of SCHEME_HEADERS for some types."""
+    for header in SCHEME_HEADERS:
+        if a_type in header["a_types"] and b_type in header["b_types"]:
+            return header["name"]
+    fail("no scheme header for {} activations and {} weights".format(a_type, b_type))
+
+def source_groups(family, scheme_headers):
+    """Returns the groups that a family's files are compiled in.
+
+    Args:
+      family: an entry of FAMILIES.
+      scheme_headers: whether the files include headers of SCHEME_HEADERS.
+
+    Returns:
+      A list of structs: `name`, which is that of its output group, and `header`, the entry of
+      SCHEME_HEADERS that its files include, None if the family is one group.
+    """
+    if not scheme_headers:
+        return [struct(name = family["name"], header = None)]
+    return [
+        struct(name = "{}.{}".format(family["name"], header["name"]), header = header["name"])
+        for header in SCHEME_HEADERS
+        if [a_type for a_type in header["a_types"] if a_type in family["a_types"]]
+    ]
 
 def _requested_archs(ctx):
     if ctx.attr.archs_from_flag:
@@ -50,14 +117,14 @@ def _requested_schemes(ctx):
     return chosen.schemes
 
 def _files_by_family(ctx, archs, schemes):
-    """Returns a dict from family to its file names, without families that have none."""
+    """Returns a dict from family to its kernel_files(), without families that have none."""
     needed = families_needed(archs)
     files = {}
     for family in FAMILIES:
         if family["name"] in needed or family["name"] in ctx.attr.test_family_archs:
-            names = kernel_files(family, schemes)
-            if names:
-                files[family["name"]] = names
+            of_family = kernel_files(family, schemes)
+            if of_family:
+                files[family["name"]] = of_family
     if not files:
         fail("\nno kernel: none of the quant schemes {} has one for cuda_archs {}".format(
             ", ".join([scheme["name"] for scheme in schemes]),
@@ -93,6 +160,7 @@ def _spec_content(ctx, families, schemes):
     return json.encode_indent({
         "families": families,
         "kernel_namespace": ctx.attr.kernel_namespace,
+        "scheme_headers": ctx.attr.scheme_headers,
         "schemes": schemes,
         "selector": ctx.attr.selector,
         "type_namespace": ctx.attr.type_namespace,
@@ -103,14 +171,14 @@ def _marlin_generated_impl(ctx):
         fail("\n" + ctx.attr.argument_error)
     archs = _requested_archs(ctx)
     schemes = _requested_schemes(ctx)
-    names = _files_by_family(ctx, archs, schemes)
-    families = list(names)
+    files = _files_by_family(ctx, archs, schemes)
+    families = list(files)
     specs = _compiled_specs(ctx, archs, families)
 
     def declare(basename):
         return ctx.actions.declare_file("{}/{}".format(ctx.attr.directory, basename))
 
-    sources = {family: [declare(basename) for basename in names[family]] for family in families}
+    sources = {family: [declare(file.name) for file in files[family]] for family in families}
     selector = declare(_SELECTOR)
     manifest = declare(_MANIFEST)
     outputs = [file for family in families for file in sources[family]] + [selector, manifest]
@@ -130,11 +198,16 @@ def _marlin_generated_impl(ctx):
         execution_requirements = {"supports-path-mapping": "1"},
     )
 
-    # rules_cuda wants a file even of a family that has no kernels.
-    groups = {
-        family["name"]: depset(sources.get(family["name"], [ctx.file._empty]))
-        for family in FAMILIES
-    }
+    # rules_cuda wants a file even of a group that has no kernels.
+    groups = {}
+    for family in FAMILIES:
+        for group in source_groups(family, ctx.attr.scheme_headers):
+            members = [
+                source
+                for file, source in zip(files.get(family["name"], []), sources.get(family["name"], []))
+                if group.header in (None, file.header)
+            ]
+            groups[group.name] = depset(members or [ctx.file._empty])
     return [
         DefaultInfo(files = depset(outputs)),
         MarlinGeneratedInfo(
@@ -166,6 +239,9 @@ marlin_generated = rule(
         "has_srcs": attr.bool(doc = "Whether hand-written sources are compiled as well."),
         "kernel_namespace": attr.string(mandatory = True, doc = "C++ namespace of the kernels."),
         "quant_schemes": attr.string_list(doc = "Names out of the table of schemes."),
+        "scheme_headers": attr.bool(
+            doc = "Whether the kernels' headers are this module's, with those of SCHEME_HEADERS.",
+        ),
         "selector": attr.string(mandatory = True, doc = "Style of kernel_selector.h."),
         "test_family_archs": attr.string_list_dict(
             doc = "For tests: architectures that a family is compiled for whatever is asked for.",

@@ -1,7 +1,9 @@
 """The macro `marlin_moe_kernels`, which puts the generator and rules_cuda together.
 
     <name>.generated    runs the generator
-    <name>.<family>     compiles a family's files, each for the archs that can use it
+    <name>.<family>     compiles a family's files, each for the archs that can use it; those of this
+                        module's kernels in groups, <name>.<family>.<header>, by the header of
+                        SCHEME_HEADERS that they include
     <name>.srcs         compiles hand-written sources, which may include the selector
     <name>              hands on one PIC archive of each
 
@@ -13,7 +15,7 @@ load("@rules_cuda//cuda:defs.bzl", "cuda_library", SUPPORTED_NUMBERS = "cuda_arc
 load(":archs.bzl", "parse_cuda_archs")
 load(":cuda_sources.bzl", "KERNEL_COPTS", "KERNEL_FEATURES", "requires_cuda")
 load(":families.bzl", "FAMILIES")
-load(":generate.bzl", "marlin_generated")
+load(":generate.bzl", "marlin_generated", "source_groups")
 load(":libraries.bzl", "marlin_kernel_headers", "marlin_kernels_library", "marlin_selector")
 load(":quant_schemes.bzl", "QUANT_SCHEMES")
 load(":settings.bzl", "ANY_FAMILY", "flag_specs", "given_specs")
@@ -109,7 +111,8 @@ def marlin_moe_kernels(
       hdrs: public headers of `srcs`.
       deps: libraries that kernels and `srcs` need.
       kernel_hdrs: headers of the kernel template: `kernel.h`, `marlin_template.h`, and what they
-        include. Default: those of this module.
+        include. Default: those of this module, whose generated files also include the header that
+        decodes their weights.
       type_namespace: C++ namespace of the scalar types (`vllm` in `vllm::kU4B8`).
       kernel_namespace: C++ namespace of the kernels. Two targets of one program that share kernels
         need different ones.
@@ -144,6 +147,7 @@ def marlin_moe_kernels(
         has_srcs = bool(srcs),
         kernel_namespace = str(kernel_namespace),
         quant_schemes = [scheme["name"] for scheme in QUANT_SCHEMES] if quant_schemes == None else quant_schemes,
+        scheme_headers = kernel_hdrs == None,
         selector = str(selector),
         test_family_archs = test_family_archs,
         type_namespace = str(type_namespace),
@@ -181,22 +185,24 @@ def marlin_moe_kernels(
             deps = [name + ".headers", name + ".selector"] + deps,
             **compiled
         )
-    for family in [family["name"] for family in FAMILIES]:
-        libraries[family] = "{}.{}".format(name, family)
-        native.filegroup(
-            name = libraries[family] + ".generated",
-            srcs = [name + ".generated"],
-            output_group = family,
-            visibility = ["//visibility:private"],
-            **common
-        )
-        cuda_library(
-            name = libraries[family],
-            srcs = [libraries[family] + ".generated"],
-            archs = _target_specs(family, cuda_archs, checked.archs, test_family_archs),
-            deps = [name + ".headers"] + deps,
-            **compiled
-        )
+    for family in FAMILIES:
+        for group in source_groups(family, kernel_hdrs == None):
+            libraries[group.name] = "{}.{}".format(name, group.name)
+            native.filegroup(
+                name = libraries[group.name] + ".generated",
+                srcs = [name + ".generated"],
+                output_group = group.name,
+                visibility = ["//visibility:private"],
+                **common
+            )
+            scheme_hdrs = [Label("//csrc/marlin_moe:" + group.header)] if group.header else []
+            cuda_library(
+                name = libraries[group.name],
+                srcs = [libraries[group.name] + ".generated"],
+                archs = _target_specs(family["name"], cuda_archs, checked.archs, test_family_archs),
+                deps = [name + ".headers"] + scheme_hdrs + deps,
+                **compiled
+            )
     marlin_kernels_library(
         name = name,
         hdrs = hdrs,

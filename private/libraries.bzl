@@ -93,7 +93,7 @@ def _linking_context(ctx, libraries):
 def _marlin_kernels_library_impl(ctx):
     generated = ctx.attr.generated[MarlinGeneratedInfo]
 
-    # A family that no architecture asked for uses has an empty archive.
+    # A group that has no kernels for the architectures asked for has an empty archive.
     compiled = [target for target in ctx.attr.compiled if target[OutputGroupInfo].pic_objects]
     libraries = [library for target in compiled for library in _pic_libraries(ctx, target)]
     cc_info = cc_common.merge_cc_infos(

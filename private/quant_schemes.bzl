@@ -21,6 +21,24 @@ TILE_SETS = {
     ],
 }
 
+# Headers of this module's kernels that only the kernels of some types include, beside
+# marlin_template.h: `name`.cuh. Each has a library of its own, so that a change of one compiles
+# no other kernels again.
+SCHEME_HEADERS = [
+    {"name": "int4_weights", "a_types": ["kFloat16", "kBFloat16"], "b_types": ["kU4", "kU4B8"]},
+    {"name": "int8_weights", "a_types": ["kFloat16", "kBFloat16"], "b_types": ["kU8B128"]},
+    {"name": "fp8_weights", "a_types": ["kFloat16", "kBFloat16"], "b_types": ["kFE4M3fn"]},
+    {"name": "fp4_weights", "a_types": ["kFloat16", "kBFloat16"], "b_types": ["kFE2M1f"]},
+    {"name": "int8_activations", "a_types": ["kS8"], "b_types": ["kU4", "kU4B8"]},
+    {"name": "fp8_activations", "a_types": ["kFE4M3fn"], "b_types": ["kU4", "kU4B8", "kFE2M1f"]},
+]
+
+# What a kernel costs to compile, by its thread_m_blocks: CPU time in percent of one with 32 rows, as
+# tools/bench_build/kernel_compile.py measures it. A file that costs more than PART_COST is split
+# between group sizes: the longest compile is well below a twentieth of all.
+KERNEL_COSTS = [(0.5, 75), (1, 80), (2, 100), (3, 120), (4, 140)]
+PART_COST = 2600
+
 # Fields of a scheme:
 #   name          unique, a lower-case identifier
 #   a_type        activation types

@@ -69,6 +69,11 @@ struct KernelTraits {
   static_assert(!kMBlockSize8 || kThreadMBlocks == 1, "an 8-row tile is one m block");
 };
 
+// Maps the traits to the class that multiplies stages: Multiplier16 or Multiplier8 by the width of
+// the activations. Generated files include the header that has theirs.
+template <class Traits, bool kA8 = Traits::kA8>
+struct MultiplierOf;
+
 // Where a thread stands in its block's work on a tile.
 template <class Traits>
 struct ThreadPosition {

@@ -1,18 +1,17 @@
 // The definition of the kernel that generated files instantiate.
 //
 // A thread block walks its share of the work (schedule.h). For each tile, or part of one, it keeps
-// a pipeline of stages in shared memory full (stage_loader.cuh), multiplies them (multiplier.cuh)
-// and writes or passes on the sums (epilogue.cuh).
+// a pipeline of stages in shared memory full (stage_loader.cuh), multiplies them (multiplier.cuh,
+// multiplier_a8.cuh) and writes or passes on the sums (epilogue.cuh).
+//
+// How weights are decoded is not in here: a generated file also includes one of *_weights.cuh and
+// *_activations.cuh, so that a change of one reaches no other file.
 #pragma once
-
-#include <type_traits>
 
 #include "epilogue.cuh"
 #include "expert_blocks.cuh"
 #include "kernel.h"
 #include "kernel_traits.cuh"
-#include "multiplier.cuh"
-#include "multiplier_a8.cuh"
 #include "ptx.cuh"
 #include "schedule.h"
 #include "stage_loader.cuh"
@@ -87,7 +86,7 @@ __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, Mul
 template <class Traits>
 __device__ __forceinline__ void run_block(const ::MARLIN_NAMESPACE_NAME::KernelParams& params,
                                           char* shared) {
-  using Multiplier = std::conditional_t<Traits::kA8, Multiplier8<Traits>, Multiplier16<Traits>>;
+  using Multiplier = typename MultiplierOf<Traits>::type;
   int* ids = reinterpret_cast<int*>(shared + Traits::kShape.ids_offset());
   const int num_blocks = divide(*params.num_tokens_past_padded, Traits::kRows);
   const int m_blocks =

@@ -261,4 +261,9 @@ class Multiplier16 {
   ColumnTerms terms_[4];
 };
 
+template <class Traits>
+struct MultiplierOf<Traits, false> {
+  using type = Multiplier16<Traits>;
+};
+
 }  // namespace marlin_moe

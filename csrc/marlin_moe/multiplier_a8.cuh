@@ -184,4 +184,9 @@ class Multiplier8 {
   std::uint32_t channel_zp_;
 };
 
+template <class Traits>
+struct MultiplierOf<Traits, true> {
+  using type = Multiplier8<Traits>;
+};
+
 }  // namespace marlin_moe

@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gen
 import pytest
 from hypothesis import settings
+from marlin_gen.kernels import Instantiation, enumerate_kernels
+from marlin_gen.schemes import parse_scheme, table_schemes
 from marlin_gen.tables import Tables, load_tables
 
 # The same examples in every run, and nothing left in the working directory.
@@ -39,6 +42,30 @@ def tables() -> Tables:
     return load_tables()
 
 
+@dataclass(frozen=True)
+class KernelFiles:
+    """A case of kernel_files.bzl: what is generated, and the header of each file expected."""
+
+    kernels: list[Instantiation]
+    files: dict[str, str]
+    custom: bool
+    """Whether there are schemes that are not in the table."""
+
+
+@pytest.fixture(scope="session")
+def shared_kernel_files(testdata: Callable[[str], Any], tables: Tables) -> list[KernelFiles]:
+    table = table_schemes(tables)
+    cases = []
+    for case in testdata("kernel_files.bzl"):
+        families = [family for family in tables.families if family.name == case["family"]]
+        schemes = [table[name] for name in case["schemes"]]
+        schemes += [parse_scheme(raw, tables) for raw in case["custom"]]
+        kernels = enumerate_kernels(families, schemes, tables)
+        cases.append(KernelFiles(kernels, case["files"], custom=bool(case["custom"])))
+    assert {case.custom for case in cases} == {True, False}
+    return cases
+
+
 @pytest.fixture(scope="session")
 def run_gen() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs gen.py in a process of its own."""
@@ -64,6 +91,7 @@ def write_spec(tmp_path: Path) -> Callable[..., Path]:
         spec = {
             "families": ["sm80", "sm89"],
             "kernel_namespace": "marlin_moe_wna16",
+            "scheme_headers": True,
             "schemes": list(load_tables().schemes),
             "selector": "switch",
             "type_namespace": "vllm",

@@ -26,6 +26,17 @@ def test_spec_and_command_line_give_the_same_bytes(selector, run_gen, write_spec
     assert contents(by_spec) == contents(by_archs)
 
 
+def test_scheme_headers_can_be_left_out(run_gen, write_spec, tmp_path):
+    by_archs, by_spec = tmp_path / "archs", tmp_path / "spec"
+    result = run_gen("8.0,8.9", "--out-dir", by_archs, "--no-scheme-headers")
+    assert result.returncode == 0, result.stderr
+    outputs = outputs_of(by_spec, sorted(contents(by_archs)))
+    result = run_gen("--spec", write_spec(scheme_headers=False), "--outputs", *outputs)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert contents(by_spec) == contents(by_archs)
+    assert not [name for name, text in contents(by_archs).items() if b'.cuh"' in text]
+
+
 def test_bytes_do_not_depend_on_the_run(run_gen, tmp_path):
     for name, archs in (("a", "8.0 8.9"), ("b", "sm_89+PTX, 86")):
         assert run_gen(archs, "--out-dir", tmp_path / name).returncode == 0
@@ -119,7 +130,12 @@ def test_wrong_arguments_are_refused_in_one_message(arguments, message, run_gen,
         ({"schemes": []}, "schemes must be a list, not empty"),
         ({"schemes": [{"name": "x"}]}, 'quant scheme "x": fields = "name" is not allowed'),
         ({"selector": 1}, "selector must be a string"),
-        ({"archs": ["8.0"]}, "must be an object of families, kernel_namespace, schemes, selector"),
+        ({"scheme_headers": "no"}, "spec spec.json: scheme_headers must be true or false"),
+        ({"scheme_headers": 0}, "spec spec.json: scheme_headers must be true or false"),
+        (
+            {"archs": ["8.0"]},
+            "must be an object of families, kernel_namespace, scheme_headers, schemes, selector",
+        ),
     ],
 )
 def test_wrong_specs_are_refused(fields, message, run_gen, write_spec, tmp_path):

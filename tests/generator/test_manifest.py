@@ -36,15 +36,25 @@ def test_entries_have_all_fields_and_the_capabilities_of_their_family(texts, tab
     capabilities = {family.name: list(family.capabilities) for family in tables.families}
     fields = set(
         "file family archs schemes symbol a_type b_type c_type s_type threads thread_m_blocks "
-        "thread_n_blocks thread_k_blocks m_block_size_8 stages group_blocks is_zp_float".split()
+        "thread_n_blocks thread_k_blocks m_block_size_8 stages group_blocks is_zp_float "
+        "cost".split()
     )
     for entry in manifest["instantiations"]:
         assert set(entry) == fields
         assert entry["archs"] == capabilities[entry["family"]]
         assert entry["file"].startswith(entry["family"] + "_kernel_")
-    assert manifest["format_version"] == 1
+    assert manifest["format_version"] == 2
     assert manifest["families"] == ["sm75", "sm80", "sm89"]
     assert manifest["schemes"] == [row["name"] for row in tables.schemes]
+
+
+def test_cost_follows_the_rows(texts, tables):
+    entries = json.loads(texts[MANIFEST])["instantiations"]
+    rows = {e["cost"]: 0.5 if e["m_block_size_8"] else e["thread_m_blocks"] for e in entries}
+    assert {row: cost for cost, row in rows.items()} == tables.kernel_costs
+    for entry in entries:
+        row = 0.5 if entry["m_block_size_8"] else entry["thread_m_blocks"]
+        assert entry["cost"] == tables.kernel_costs[row]
 
 
 def test_files_do_not_depend_on_architectures_of_the_same_families(tables):

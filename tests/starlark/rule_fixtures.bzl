@@ -5,19 +5,41 @@ load("@rules_cuda//cuda:defs.bzl", "cuda_archs")
 load("//:defs.bzl", "marlin_moe_kernels", "quant_scheme")
 load("//private:archs.bzl", "all_archs")
 
-# Schemes whose kernels are in two, two and one of the families, and the files these make.
+# Schemes whose kernels are in two, two and one of the families, and the files these make: by family
+# and by the header that they include besides the template.
 SCHEMES = ["mxfp4_afp8", "gptq_int4_a8", "gptq_int4"]
-SM75_FILES = [
-    "sm75_kernel_float16_u4b8_float16.cu",
-    "sm75_kernel_s8_u4b8_float16.cu",
+SM75_GROUPS = {
+    "int4_weights": [
+        "sm75_kernel_float16_u4b8_float16.cu",
+        "sm75_kernel_float16_u4b8_float16_2.cu",
+        "sm75_kernel_float16_u4b8_float16_3.cu",
+    ],
+    "int8_activations": [
+        "sm75_kernel_s8_u4b8_float16.cu",
+        "sm75_kernel_s8_u4b8_float16_2.cu",
+    ],
+}
+SM80_GROUPS = {
+    "int4_weights": [
+        "sm80_kernel_bfloat16_u4b8_bfloat16.cu",
+        "sm80_kernel_bfloat16_u4b8_bfloat16_2.cu",
+        "sm80_kernel_bfloat16_u4b8_bfloat16_3.cu",
+        "sm80_kernel_float16_u4b8_float16.cu",
+        "sm80_kernel_float16_u4b8_float16_2.cu",
+        "sm80_kernel_float16_u4b8_float16_3.cu",
+    ],
+    "int8_activations": [
+        "sm80_kernel_s8_u4b8_bfloat16.cu",
+        "sm80_kernel_s8_u4b8_bfloat16_2.cu",
+        "sm80_kernel_s8_u4b8_float16.cu",
+        "sm80_kernel_s8_u4b8_float16_2.cu",
+    ],
+}
+SM89_GROUPS = {"fp8_activations": ["sm89_kernel_fe4m3fn_fe2m1f_bfloat16.cu"]}
+SM75_FILES, SM80_FILES, SM89_FILES = [
+    [file for files in groups.values() for file in files]
+    for groups in [SM75_GROUPS, SM80_GROUPS, SM89_GROUPS]
 ]
-SM80_FILES = [
-    "sm80_kernel_bfloat16_u4b8_bfloat16.cu",
-    "sm80_kernel_float16_u4b8_float16.cu",
-    "sm80_kernel_s8_u4b8_bfloat16.cu",
-    "sm80_kernel_s8_u4b8_float16.cu",
-]
-SM89_FILES = ["sm89_kernel_fe4m3fn_fe2m1f_bfloat16.cu"]
 COMMON_FILES = ["kernel_selector.h", "manifest.json"]
 
 _WRONG_SCHEME = quant_scheme(
@@ -106,7 +128,7 @@ def rule_fixtures(name):
     Args:
       name: prefix of those whose arguments are right.
     """
-    for out in ["launcher.cu", "lonely/marlin_template.h"]:
+    for out in ["launcher.cu", "lonely/marlin_template.h", "other/kernel.h", "other/marlin_template.h"]:
         write_file(
             name = out + "_file",
             out = out,
@@ -139,6 +161,13 @@ def rule_fixtures(name):
         compress_mode = "none",
         copts = ["-DOPTION"],
         cuda_archs = ["8.0"],
+        quant_schemes = SCHEMES,
+        tags = ["manual"],
+    )
+    marlin_moe_kernels(
+        name = name + "_with_other_headers",
+        cuda_archs = ["8.0"],
+        kernel_hdrs = ["other/kernel.h", "other/marlin_template.h"],
         quant_schemes = SCHEMES,
         tags = ["manual"],
     )

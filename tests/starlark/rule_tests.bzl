@@ -3,6 +3,7 @@
 load("@bazel_skylib//lib:unittest.bzl", "analysistest", "asserts")
 load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
 load("//:defs.bzl", "MarlinKernelsInfo")
+load("//private:quant_schemes.bzl", "SCHEME_HEADERS")
 load(":rule_fixtures.bzl", "COMMON_FILES", "SM75_FILES", "SM80_FILES", "SM89_FILES")
 
 _CUDA_ARCHS = str(Label("//:cuda_archs"))
@@ -41,11 +42,13 @@ generated_files_for_sm89_test = analysistest.make(
 )
 
 def _number_of_files_impl(ctx):
-    """With every scheme, a family has the documented number of files."""
+    """With every scheme, a family has the documented number of files, not counting further parts."""
     env = analysistest.begin(ctx)
     names = _names(analysistest.target_under_test(env)[DefaultInfo].files.to_list())
     for family, count in ctx.attr.counts.items():
-        asserts.equals(env, int(count), len([name for name in names if name.startswith(family + "_kernel_")]), family)
+        files = [name for name in names if name.startswith(family + "_kernel_")]
+        first_parts = [name for name in files if not name[:-len(".cu")].rpartition("_")[2].isdigit()]
+        asserts.equals(env, int(count), len(first_parts), family)
     return analysistest.end(env)
 
 _number_of_files_attrs = {"counts": attr.string_dict()}
@@ -76,14 +79,18 @@ def _spec_without_archs_impl(ctx):
     asserts.equals(env, ["gptq_int4", "gptq_int4_a8", "mxfp4_afp8"], [scheme["name"] for scheme in spec["schemes"]])
     asserts.equals(
         env,
-        ["families", "kernel_namespace", "schemes", "selector", "type_namespace"],
+        ["families", "kernel_namespace", "scheme_headers", "schemes", "selector", "type_namespace"],
         sorted(spec),
     )
+    asserts.equals(env, ctx.attr.scheme_headers, spec["scheme_headers"])
     canonical = json.encode_indent(spec | {"families": ctx.attr.families}, indent = "  ") + "\n"
     asserts.equals(env, canonical, contents[0])
     return analysistest.end(env)
 
-_spec_attrs = {"families": attr.string_list()}
+_spec_attrs = {
+    "families": attr.string_list(),
+    "scheme_headers": attr.bool(default = True),
+}
 
 spec_without_archs_test = analysistest.make(_spec_without_archs_impl, attrs = _spec_attrs)
 
@@ -97,22 +104,25 @@ def _gencodes(argv):
     return [argv[i + 1] for i in range(len(argv)) if argv[i] == "-gencode"]
 
 def _compiled_impl(ctx):
-    """A family's files are compiled for the archs that can use them, from few inputs."""
+    """A group's files are compiled for the archs that can use them, from few inputs."""
     env = analysistest.begin(ctx)
     actions = _actions(env, "CudaCompile")
     objects = [file for action in actions for file in action.outputs.to_list()]
+    scheme_headers = [header["name"] + ".cuh" for header in SCHEME_HEADERS]
     pic = [file.basename.replace(".pic.o", ".cu") for file in objects if file.basename.endswith(".pic.o")]
     asserts.equals(env, sorted(ctx.attr.sources), sorted(pic))
     for action in actions:
         asserts.equals(env, ctx.attr.gencodes, _gencodes(action.argv))
         inputs = _names(action.inputs.to_list())
         asserts.true(env, "marlin_template.h" in inputs)
+        asserts.equals(env, ctx.attr.scheme_headers, [name for name in inputs if name in scheme_headers])
         asserts.equals(env, ctx.attr.reads_selector, "kernel_selector.h" in inputs)
     return analysistest.end(env)
 
 _compiled_attrs = {
     "gencodes": attr.string_list(),
     "reads_selector": attr.bool(),
+    "scheme_headers": attr.string_list(doc = "Headers of certain types that the compiler can read."),
     "sources": attr.string_list(),
 }
 
@@ -180,12 +190,22 @@ def _options_reach_nvcc_impl(ctx):
 
 options_reach_nvcc_test = analysistest.make(_options_reach_nvcc_impl)
 
+# What is compiled of the schemes for all families, in link order.
+_GROUPS = [
+    "srcs",
+    "sm75.int4_weights",
+    "sm75.int8_activations",
+    "sm80.int4_weights",
+    "sm80.int8_activations",
+    "sm89.fp8_activations",
+]
+
 def _handed_on_impl(ctx):
-    """Dependents get one PIC archive per family in use, the selector, and a description."""
+    """Dependents get one PIC archive per group in use, the selector, and a description."""
     env = analysistest.begin(ctx)
     target = analysistest.target_under_test(env)
     archives = target[DefaultInfo].files.to_list()
-    asserts.equals(env, 4, len(archives))
+    asserts.equals(env, ["lib{}.{}.a".format(target.label.name, group) for group in _GROUPS], _names(archives))
     linked = [
         library
         for linker_input in target[CcInfo].linking_context.linker_inputs.to_list()
@@ -193,7 +213,7 @@ def _handed_on_impl(ctx):
         if linker_input.owner == target.label
     ]
     asserts.equals(env, archives, [library.pic_static_library for library in linked])
-    asserts.equals(env, [None] * 4, [library.static_library for library in linked])
+    asserts.equals(env, [None] * len(_GROUPS), [library.static_library for library in linked])
 
     info = target[MarlinKernelsInfo]
     asserts.equals(env, ["7.5", "8.0", "8.9", "12.0f+PTX"], info.archs)
@@ -219,12 +239,13 @@ def _handed_on_impl(ctx):
 handed_on_test = analysistest.make(_handed_on_impl)
 
 def _unused_families_are_left_out_impl(ctx):
-    """A family that no architecture asked for uses leaves no archive behind."""
+    """A family that no architecture asked for uses, or a group without files, leaves no archive behind."""
     env = analysistest.begin(ctx)
     archives = _names(analysistest.target_under_test(env)[DefaultInfo].files.to_list())
-    asserts.equals(env, 2, len(archives))
+    asserts.equals(env, 3, len(archives))
     asserts.true(env, ".srcs." in archives[0], archives[0])
-    asserts.true(env, ".sm80." in archives[1], archives[1])
+    asserts.true(env, ".sm80.int4_weights." in archives[1], archives[1])
+    asserts.true(env, ".sm80.int8_activations." in archives[2], archives[2])
     return analysistest.end(env)
 
 unused_families_are_left_out_test = analysistest.make(_unused_families_are_left_out_impl)

@@ -1,10 +1,10 @@
 """Measures the compile of each kernel alone: CPU seconds, object bytes and cubin bytes.
 
     kernel_compile.py [--schemes gptq_int4] [--arch sm_80] [--every N] [--runs 2]
-                      [--bazel COMMAND]
+                      [--family sm80] [--bazel COMMAND]
 
 Each instantiation goes into a file of its own, compiled with the options that Bazel uses for
-//csrc/marlin_moe:kernels. What the headers alone cost is taken off the seconds and the bytes. Of
+//csrc/marlin_moe:kernels. What its headers alone cost is taken off the seconds and the bytes. Of
 several compiles the least seconds count, which are disturbed least by whatever else the machine
 does. Bazel compresses device code in objects; the cubin is what a device loads.
 """
@@ -12,6 +12,7 @@ does. Bazel compresses device code in objects; the cubin is what a device loads.
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import subprocess
 import sys
@@ -35,9 +36,9 @@ class Cost:
     cubin_bytes: int
 
 
-def instantiations(directory: Path) -> Iterator[tuple[str, str, str]]:
-    """Yields file name, the file with no instantiation in it, and an instantiation."""
-    for file in sorted(directory.glob("*_kernel_*.cu")):
+def instantiations(directory: Path, family: str) -> Iterator[tuple[str, str, str]]:
+    """Yields file name, the file with no instantiation in it, and an instantiation of a family."""
+    for file in sorted(directory.glob(f"{family}_kernel_*.cu")):
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
         kernels = [line for line in lines if line.startswith("template ")]
         bare = "".join(line for line in lines if line not in kernels)
@@ -67,15 +68,16 @@ def compile_one(compiler: Compile, work: Path, name: str, text: str) -> Cost:
 
 
 def measure(
-    compiler: Compile, generated: Path, every: int, runs: int, work: Path
-) -> tuple[Cost, list[Cost]]:
-    """Returns the cost of the headers alone, and that of every N-th kernel beyond it."""
-    kernels = list(instantiations(generated))
-    if not kernels:
-        raise SystemExit(f"no instantiation in {generated}")
-    headers = least(compiler, work, "headers", kernels[0][1], max(runs, _HEADER_RUNS))
+    compiler: Compile, kernels: Sequence[tuple[str, str, str]], every: int, runs: int, work: Path
+) -> tuple[list[Cost], list[Cost]]:
+    """Returns what each set of headers costs alone, and what every N-th kernel costs beyond it."""
+    alone: dict[str, Cost] = {}
     costs = []
     for file, bare, kernel in kernels[::every]:
+        included = ", ".join(re.findall(r'#include "(.*)"', bare))
+        if included not in alone:
+            alone[included] = least(compiler, work, included, bare, max(runs, _HEADER_RUNS))
+        headers = alone[included]
         # Behind the headers and before the end of the namespace, as in the generated file.
         head, brace, tail = bare.rpartition("}")
         name = (
@@ -95,12 +97,13 @@ def measure(
             end="",
         )
         print(name, flush=True)
-    return headers, costs
+    return list(alone.values()), costs
 
 
-def report(headers: Cost, costs: Sequence[Cost]) -> None:
-    """Prints minimum, median and maximum over the kernels."""
-    print(f"headers alone: {headers.seconds:.2f} s, object {headers.object_bytes} bytes")
+def report(alone: Sequence[Cost], costs: Sequence[Cost]) -> None:
+    """Prints what headers cost, and minimum, median and maximum over the kernels."""
+    for headers in alone:
+        print(f"{headers.seconds:.2f} s, object {headers.object_bytes} bytes: {headers.name} alone")
     print(f"{len(costs)} kernels, beyond the headers     min   median      max      sum")
     for title, digits, values in (
         ("CPU seconds", 2, [cost.seconds for cost in costs]),
@@ -121,16 +124,20 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=2, help="compiles of each; the least counts")
     parser.add_argument("--bazel", default="./bazelw", help="the Bazel command")
     options = parser.parse_args()
-    target = f"//csrc/marlin_moe:kernels.{options.family}"
-    compiler = bazel_compile(options.bazel, "CudaCompile", target, ".cu", options.arch)
     print(machine_line())
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         generator = [sys.executable, str(REPOSITORY / "tools/marlin_gen/gen.py"), options.arch]
         generator += ["--schemes", options.schemes, "--out-dir", str(work / "generated")]
         subprocess.run(generator, check=True)
-        costs = measure(compiler, work / "generated", options.every, options.runs, work)
-        report(*costs)
+        kernels = list(instantiations(work / "generated", options.family))
+        if not kernels:
+            raise SystemExit(f"{options.family} has no kernel of {options.schemes}")
+        # All files of a family have the same options.
+        source = f"/{kernels[0][0]}.cu"
+        target = "deps(//csrc/marlin_moe:kernels)"
+        compiler = bazel_compile(options.bazel, "CudaCompile", target, source, options.arch)
+        report(*measure(compiler, kernels, options.every, options.runs, work))
     return 0
 
 

@@ -2,13 +2,18 @@
 
 On the command line, with every kernel of the table that the architectures can run:
   gen.py "8.0,8.9,9.0" --out-dir DIR [--schemes gptq_int4,mxfp4] [--selector switch|chain]
-         [--type-namespace NAME] [--kernel-namespace NAME] [--clean]
+         [--type-namespace NAME] [--kernel-namespace NAME] [--no-scheme-headers] [--clean]
   gen.py "8.0,8.9" --list [--json]     shows the kernels, writes nothing
   gen.py --list-schemes                shows the names for --schemes
   gen.py --clean --out-dir DIR         removes what this program wrote into DIR
 
 As a build action, with the spec that the Bazel rule writes:
   gen.py --spec SPEC --outputs FILE...
+
+Kernels that share family and types of activations, weights and output are in one file, or in parts
+FILE.cu, FILE_2.cu, ... that hold some kinds of scales each, so that no compile is long. Besides
+kernel.h and marlin_template.h a file includes the one header of this module that decodes its
+weights, so that a change of that header compiles no other file.
 
 Files of an earlier run that are not wanted any more are removed from DIR. Nothing else there is
 ever touched.
@@ -57,6 +62,7 @@ def generate_new_kernels(
     selector: str = specs.DEFAULT_SELECTOR,
     type_namespace: str = specs.DEFAULT_TYPE_NAMESPACE,
     kernel_namespace: str = specs.DEFAULT_KERNEL_NAMESPACE,
+    scheme_headers: bool = True,
     clean: bool = False,
 ) -> Report:
     """Writes every kernel file, kernel_selector.h and manifest.json into a directory.
@@ -69,6 +75,8 @@ def generate_new_kernels(
       selector: "switch" (one packed key) or "chain" (if / else if).
       type_namespace: C++ namespace of the scalar types.
       kernel_namespace: C++ namespace of the kernel template.
+      scheme_headers: include the headers that this module's kernels have for certain types; other
+        kernel trees have kernel.h and marlin_template.h only.
       clean: remove the generator's files first, so that all are written anew.
 
     Returns:
@@ -86,6 +94,7 @@ def generate_new_kernels(
         selector=selector,
         type_namespace=type_namespace,
         kernel_namespace=kernel_namespace,
+        scheme_headers=scheme_headers,
     )
     directory = Path(out_dir)
     texts = render(spec, tables)
@@ -159,6 +168,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--kernel-namespace", default=specs.DEFAULT_KERNEL_NAMESPACE, metavar="NAME"
     )
+    parser.add_argument(
+        "--no-scheme-headers",
+        dest="scheme_headers",
+        action="store_false",
+        help="for kernels of another tree: include kernel.h and marlin_template.h only",
+    )
     parser.add_argument("--list", action="store_true", help="show the kernels, write nothing")
     parser.add_argument("--json", action="store_true", help="with --list: show the manifest")
     parser.add_argument("--list-schemes", action="store_true", help="show the scheme names")
@@ -219,6 +234,7 @@ def _choices(options: argparse.Namespace) -> dict[str, Any]:
         "selector": options.selector,
         "type_namespace": options.type_namespace,
         "kernel_namespace": options.kernel_namespace,
+        "scheme_headers": options.scheme_headers,
     }
 
 

@@ -15,7 +15,8 @@ _BLOCK = 16
 class Instantiation:
     """One instantiation of the kernel template.
 
-    The fields from a_type to is_zp_float are the template's arguments, in its order.
+    The fields from a_type to is_zp_float are the template's arguments, in its order. `cost` is what
+    it costs to compile, as the table KERNEL_COSTS says.
     """
 
     family: Family
@@ -32,12 +33,15 @@ class Instantiation:
     stages: int
     group_blocks: int
     is_zp_float: bool
+    cost: int
+    file: str = ""
+    """Base name of the file that instantiates the kernel."""
 
     @property
-    def file(self) -> str:
-        """Base name of the file that instantiates the kernel."""
+    def file_stem(self) -> str:
+        """Name of the file that instantiates the kernel, or of the first of its parts."""
         types = (self.a_type, self.b_type, self.c_type)
-        return f"{self.family.name}_kernel_{'_'.join(t.file_part for t in types)}.cu"
+        return f"{self.family.name}_kernel_{'_'.join(t.file_part for t in types)}"
 
     @property
     def types(self) -> tuple[ScalarType, ScalarType, ScalarType, ScalarType]:
@@ -72,10 +76,30 @@ def enumerate_kernels(
     for family, scheme in product(families, schemes):
         for kernel in dict.fromkeys(_kernels_of(family, scheme, tables)):
             owners.setdefault(kernel, []).append(scheme.name)
-    files: dict[str, list[Instantiation]] = {}
+    stems: dict[str, list[Instantiation]] = {}
     for kernel, names in owners.items():
-        files.setdefault(kernel.file, []).append(replace(kernel, schemes=tuple(names)))
-    return [kernel for kernels in files.values() for kernel in kernels]
+        stems.setdefault(kernel.file_stem, []).append(replace(kernel, schemes=tuple(names)))
+    return [kernel for kernels in stems.values() for kernel in _in_parts(kernels, tables.part_cost)]
+
+
+def _in_parts(kernels: Sequence[Instantiation], part_cost: int) -> Iterator[Instantiation]:
+    """The kernels of one file, part by part; private/generate.bzl divides them alike.
+
+    Kernels with the same kind of scales stay together. A part ends before those that would make it
+    cost more than allowed; the first has the file's plain name, the others count from 2.
+    """
+    scales: dict[tuple[ScalarType, int], list[Instantiation]] = {}
+    for kernel in kernels:
+        scales.setdefault((kernel.s_type, kernel.group_blocks), []).append(kernel)
+    part, part_sum = 1, 0
+    for members in scales.values():
+        cost = sum(kernel.cost for kernel in members)
+        if part_sum and part_sum + cost > part_cost:
+            part, part_sum = part + 1, 0
+        part_sum += cost
+        for kernel in members:
+            suffix = f"_{part}" if part > 1 else ""
+            yield replace(kernel, file=f"{kernel.file_stem}{suffix}.cu")
 
 
 def _kernels_of(family: Family, scheme: Scheme, tables: Tables) -> Iterator[Instantiation]:
@@ -101,6 +125,7 @@ def _kernels_of(family: Family, scheme: Scheme, tables: Tables) -> Iterator[Inst
                 stages=family.stages,
                 group_blocks=group_blocks,
                 is_zp_float=False,
+                cost=tables.kernel_costs[m],
             )
 
 

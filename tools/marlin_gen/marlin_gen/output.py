@@ -14,7 +14,7 @@ from pathlib import Path
 from marlin_gen.errors import GeneratorError
 from marlin_gen.render import CXX_MARKER, MANIFEST, MANIFEST_MARKER, SELECTOR
 
-_KERNEL_FILE = re.compile(r"sm\d+_kernel_[a-z0-9]+_[a-z0-9]+_[a-z0-9]+\.cu")
+_KERNEL_FILE = re.compile(r"sm\d+_kernel_[a-z0-9]+_[a-z0-9]+_[a-z0-9]+(_\d+)?\.cu")
 
 
 def is_ours(path: Path) -> bool:

@@ -22,7 +22,14 @@ DEFAULT_TYPE_NAMESPACE = "vllm"
 DEFAULT_KERNEL_NAMESPACE = "marlin_moe_wna16"
 
 _NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(::[A-Za-z_][A-Za-z0-9_]*)*")
-_FIELDS = ("families", "kernel_namespace", "schemes", "selector", "type_namespace")
+_FIELDS = (
+    "families",
+    "kernel_namespace",
+    "scheme_headers",
+    "schemes",
+    "selector",
+    "type_namespace",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,8 @@ class Spec:
     selector: str
     type_namespace: str
     kernel_namespace: str
+    scheme_headers: bool
+    """Whether kernel files include the headers of SCHEME_HEADERS, as this module's kernels need."""
 
     def __post_init__(self) -> None:
         if self.selector not in SELECTORS:
@@ -57,6 +66,7 @@ def spec_for_archs(
     selector: str = DEFAULT_SELECTOR,
     type_namespace: str = DEFAULT_TYPE_NAMESPACE,
     kernel_namespace: str = DEFAULT_KERNEL_NAMESPACE,
+    scheme_headers: bool = True,
 ) -> Spec:
     """The spec for architectures such as "8.0,sm_89" and names of table schemes (default: all)."""
     families = families_for(parse_archs(archs, tables), tables)
@@ -71,6 +81,7 @@ def spec_for_archs(
         selector=selector,
         type_namespace=type_namespace,
         kernel_namespace=kernel_namespace,
+        scheme_headers=scheme_headers,
     )
 
 
@@ -95,12 +106,15 @@ def read_spec(path: Path, tables: Tables) -> Spec:
     for field in ("selector", "type_namespace", "kernel_namespace"):
         if not isinstance(raw[field], str):
             raise GeneratorError(f"spec {path.name}: {field} must be a string")
+    if not isinstance(raw["scheme_headers"], bool):
+        raise GeneratorError(f"spec {path.name}: scheme_headers must be true or false")
     return Spec(
         families=_families(raw["families"], tables),
         schemes=_schemes(raw["schemes"], tables),
         selector=raw["selector"],
         type_namespace=raw["type_namespace"],
         kernel_namespace=raw["kernel_namespace"],
+        scheme_headers=raw["scheme_headers"],
     )
 
 

@@ -68,6 +68,15 @@ class Combination:
 
 
 @dataclass(frozen=True, slots=True)
+class SchemeHeader:
+    """A header, `name`.cuh, that kernels with these activations and weights include."""
+
+    name: str
+    a_types: tuple[str, ...]
+    b_types: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Tables:
     """All tables; `schemes` and `tile_sets` are as written, for marlin_gen.schemes to parse."""
 
@@ -78,6 +87,11 @@ class Tables:
     combinations: tuple[Combination, ...]
     schemes: tuple[dict[str, Any], ...]
     tile_sets: dict[str, list[Any]]
+    scheme_headers: tuple[SchemeHeader, ...]
+    kernel_costs: dict[float, int]
+    """What a kernel costs to compile, by its thread_m_blocks (0.5: 8 rows)."""
+    part_cost: int
+    """What a file may cost before it is split."""
 
     def types_for(self, role: str) -> list[str]:
         """Names of the types that the operand `role` (a, b, c or s) may have, sorted."""
@@ -117,4 +131,7 @@ def load_tables() -> Tables:
         combinations=tuple(Combination(**_frozen(row)) for row in schemes["SCHEME_COMBINATIONS"]),
         schemes=tuple(schemes["QUANT_SCHEMES"]),
         tile_sets=schemes["TILE_SETS"],
+        scheme_headers=tuple(SchemeHeader(**_frozen(row)) for row in schemes["SCHEME_HEADERS"]),
+        kernel_costs=dict(schemes["KERNEL_COSTS"]),
+        part_cost=schemes["PART_COST"],
     )

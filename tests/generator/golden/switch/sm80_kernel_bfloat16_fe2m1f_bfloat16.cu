@@ -7,6 +7,7 @@
 
 #include "kernel.h"
 #include "marlin_template.h"
+#include "fp4_weights.cuh"
 
 // clang-format off
 namespace MARLIN_NAMESPACE_NAME {
