@@ -227,4 +227,29 @@ KERNEL_FILES = [
             "sm89_kernel_fe4m3fn_u4_float16_4.cu": "fp8_activations",
         },
     },
+    {
+        "about": "two kinds of scales cost together exactly what a part may",
+        "family": "sm80",
+        "schemes": [],
+        "custom": [
+            {
+                "name": "my_exact_int4",
+                "a_type": ["kFloat16"],
+                "b_type": "kU4",
+                "c_type": [],
+                "s_type": "",
+                "tiles": [
+                    [128, 128, 256, [1, 3, 4]],
+                    [64, 256, 256, [1, 3, 4]],
+                    [64, 128, 128, [2, 3, 4]],
+                    [128, 64, 128, [3, 4]],
+                ],
+                "group_blocks": [2, 4, 8],
+            },
+        ],
+        "files": {
+            "sm80_kernel_float16_u4_float16.cu": "int4_weights",
+            "sm80_kernel_float16_u4_float16_2.cu": "int4_weights",
+        },
+    },
 ]
