@@ -1,0 +1,146 @@
+"""The structs and functions of marlin_moe.h for ctypes.
+
+Nothing but the header's declarations; a test compares them with it. The library refuses structs of
+another size than its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, c_int32, c_int64, c_size_t, c_void_p
+from typing import Any
+
+# Values of marlin_moe_status.
+OK = 0
+INVALID_ARGUMENT = 1
+INSUFFICIENT_WORKSPACE = 2
+NO_KERNEL = 3
+CUDA_ERROR = 4
+
+
+class Args(ctypes.Structure):
+    """A struct of arguments, which knows its own size."""
+
+    def __init__(self, **fields: Any) -> None:
+        unknown = set(fields) - {field[0] for field in self._fields_}
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no fields {sorted(unknown)}")
+        super().__init__(struct_size=ctypes.sizeof(type(self)), **fields)
+
+
+def _fields(numbers: str = "", pointers: str = "", **others: Any) -> list[tuple[str, Any]]:
+    """Lists `struct_size`, int32 fields, other ones and pointers, in this order."""
+    return [
+        ("struct_size", c_size_t),
+        *((name, c_int32) for name in numbers.split()),
+        *others.items(),
+        *((name, c_void_p) for name in pointers.split()),
+    ]
+
+
+class GemmArgs(Args):
+    _fields_ = [
+        *_fields(
+            "m n k num_experts top_k block_size a_type b_type c_type s_type group_size num_groups "
+            "expert_parallel atomic_reduce",
+            "a a_scales b scales zero_points global_scales bias g_idx perm topk_weights "
+            "sorted_token_ids expert_ids num_tokens_past_padded c workspace",
+            a_stride=c_int64,
+        ),
+        ("workspace_bytes", c_size_t),
+        ("stream", c_void_p),
+    ]
+
+
+class GemmConfig(ctypes.Structure):
+    _fields_ = [
+        ("thread_k", c_int32),
+        ("thread_n", c_int32),
+        ("threads", c_int32),
+        ("blocks_per_sm", c_int32),
+        ("stripe_slack", c_int32),
+    ]
+
+
+class RepackGptqArgs(Args):
+    _fields_ = _fields("num_experts n k a_type b_type", "qweight perm out stream")
+
+
+class RepackAwqArgs(Args):
+    _fields_ = _fields("num_experts n k a_type b_type num_groups", "qweight qzeros out stream")
+
+
+class RepackRowsArgs(Args):
+    _fields_ = _fields("num_experts n k a_type b_type", "weights out stream")
+
+
+class SortRowsByGroupArgs(Args):
+    _fields_ = _fields("num_experts k", "g_idx perm sorted_g_idx stream")
+
+
+class PermuteScalesArgs(Args):
+    _fields_ = _fields(
+        "num_experts num_groups n a_type b_type c_type s_type group_size columns_first",
+        "scales out a_factor stream",
+    )
+
+
+class ScaleGlobalScalesArgs(Args):
+    _fields_ = _fields("num_experts c_type", "global_scales out stream")
+
+
+class PermuteBiasArgs(Args):
+    _fields_ = _fields("num_experts n", "bias out stream")
+
+
+class PermuteZeroPointsArgs(Args):
+    _fields_ = _fields("num_experts num_groups n a_type", "qzeros out stream")
+
+
+class AlignArgs(Args):
+    _fields_ = [
+        *_fields(
+            "num_ids num_experts block_size drop_remote",
+            "topk_ids expert_map sorted_token_ids expert_ids num_tokens_past_padded workspace",
+        ),
+        ("workspace_bytes", c_size_t),
+        ("stream", c_void_p),
+    ]
+
+
+class QuantizeActivationsArgs(Args):
+    _fields_ = _fields("m k in_type out_type", "in out scales factor stream", in_stride=c_int64)
+
+
+class SiluAndMulArgs(Args):
+    _fields_ = _fields("m n type", "in out stream")
+
+
+class TopkSumArgs(Args):
+    _fields_ = _fields(
+        "m n top_k type num_experts",
+        "in out topk_ids expert_map stream",
+    )
+
+
+# Parameters of the functions that return a status, by name without `marlin_moe_`.
+FUNCTIONS: dict[str, list[Any]] = {
+    "gemm": [POINTER(GemmArgs), POINTER(GemmConfig)],
+    "gemm_workspace_size": [POINTER(GemmArgs), POINTER(GemmConfig), POINTER(c_size_t)],
+    "gemm_max_workspace_size": [POINTER(GemmArgs), POINTER(c_size_t)],
+    "gemm_choose_config": [POINTER(GemmArgs), POINTER(GemmConfig)],
+    "repack_gptq": [POINTER(RepackGptqArgs)],
+    "repack_awq": [POINTER(RepackAwqArgs)],
+    "repack_rows": [POINTER(RepackRowsArgs)],
+    "sort_rows_by_group": [POINTER(SortRowsByGroupArgs)],
+    "permute_scales": [POINTER(PermuteScalesArgs)],
+    "scale_global_scales": [POINTER(ScaleGlobalScalesArgs)],
+    "permute_bias": [POINTER(PermuteBiasArgs)],
+    "permute_zero_points": [POINTER(PermuteZeroPointsArgs)],
+    "align": [POINTER(AlignArgs)],
+    "align_capacity": [POINTER(AlignArgs), POINTER(c_int64)],
+    "align_workspace_size": [POINTER(AlignArgs), POINTER(c_size_t)],
+    "quantize_activations": [POINTER(QuantizeActivationsArgs)],
+    "silu_and_mul": [POINTER(SiluAndMulArgs)],
+    "topk_sum": [POINTER(TopkSumArgs)],
+}
