@@ -22,7 +22,7 @@ def test_all_kinds_of_outputs_are_looked_at(cold_builds: Mapping[str, ColdBuild]
         assert names >= {
             "gen",
             "kernel_selector.h",
-            "libkernels.sm80.a",
+            "libkernels.sm80.fp8_weights.a",
             "liblauncher.so",
             "libmoe_gemm.a",
             "manifest.json",
