@@ -32,11 +32,6 @@ GENERATOR = "tools/marlin_gen/gen.py"
 TABLE = "private/quant_schemes.bzl"
 TEMPLATE = "csrc/marlin_moe/marlin_template.h"
 
-one_reader_of_the_selector = pytest.mark.xfail(
-    strict=True,
-    reason="every file of the launcher has kernel_selector.h among its inputs, as kernel_table.cc",
-)
-
 # One tile of a scheme that the subject does not have, as a custom one and as one of the table.
 CUSTOM_SCHEME = """quant_scheme(
     name = "subject_new",
@@ -75,7 +70,6 @@ def test_second_build_does_not_even_ask_the_cache(clone: Clone) -> None:
     assert clone.build_again() == []
 
 
-@one_reader_of_the_selector
 def test_another_architecture_adds_its_own_files(clone: Clone) -> None:
     ran = clone.change("sm_80 → sm_80,sm_89", "--cuda_archs=sm_80,sm_89")
     assert ran == {GENERATE, *SM89_FILES, SELECTOR, LINK}
@@ -97,7 +91,6 @@ def test_another_cubin_of_the_same_family_compiles_and_links(clone: Clone) -> No
     assert ran == {SM80_INT4, SM80_FP8, permute, SM80_INT4_ARCHIVE, SM80_FP8_ARCHIVE, LINK}
 
 
-@one_reader_of_the_selector
 def test_custom_scheme_adds_its_own_files(clone: Clone) -> None:
     last = "        INT4_AFP8,\n"
     text = clone.checkout.replaced(BUILD_FILE, last, f"{last}{CUSTOM_SCHEME},\n")
@@ -106,7 +99,6 @@ def test_custom_scheme_adds_its_own_files(clone: Clone) -> None:
     assert ran == {GENERATE, SM80_NEW, SM80_INT4_ARCHIVE, SELECTOR, LINK}
 
 
-@one_reader_of_the_selector
 def test_scheme_of_the_table_adds_its_own_files(clone: Clone) -> None:
     edits = {
         TABLE: clone.checkout.replaced(TABLE, "QUANT_SCHEMES = [\n", TABLE_SCHEME),
@@ -126,7 +118,6 @@ def test_scheme_of_the_table_that_is_not_chosen_compiles_nothing(clone: Clone) -
     assert ran == {GENERATE}
 
 
-@one_reader_of_the_selector
 def test_removed_scheme_compiles_no_kernel(clone: Clone) -> None:
     text = clone.checkout.replaced(BUILD_FILE, "        FP8,\n", "")
     with clone.checkout.edited({BUILD_FILE: text}):
