@@ -27,7 +27,7 @@ to outlive the work, as with any other asynchronous call.
 Devices. All tensors of a call are on one CUDA device, which the call makes current while it runs.
 
 Errors are subclasses of MarlinMoeError; they name the argument, what was given and what is allowed,
-and come before anything is launched. Importing needs neither library nor GPU; calls raise
+and come before the launch that they concern. Importing needs neither library nor GPU; calls raise
 LibraryError or CudaError where these are missing.
 """
 

@@ -136,7 +136,10 @@ def _load_runtime(path: Path, name: str, version: str) -> None:
     places = list(dict.fromkeys(_runtime_places(version)))
     for place in places:
         if (place / name).is_file():
-            ctypes.CDLL(str(place / name), mode=ctypes.RTLD_GLOBAL)
+            try:
+                ctypes.CDLL(str(place / name), mode=ctypes.RTLD_GLOBAL)
+            except OSError as error:
+                raise LibraryError(f"{place / name} cannot be loaded: {error}") from error
             return
     raise LibraryError(
         f"{path} needs {name}, the CUDA {version} runtime, which is neither where the loader looks "

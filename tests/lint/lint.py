@@ -55,7 +55,7 @@ def _is_python(path: PurePosixPath) -> bool:
 
 def _is_typed_python(path: PurePosixPath) -> bool:
     """Programs and libraries, as opposed to their tests."""
-    typed = path.parts[0] in {"offline", "tools"} or path.parent.name == "lint"
+    typed = path.parts[0] in {"offline", "python", "tools"} or path.parent.name == "lint"
     return _is_python(path) and typed
 
 

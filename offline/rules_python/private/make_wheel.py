@@ -1,6 +1,6 @@
 """Writes a wheel (PEP 427): the same bytes for the same files, whatever their times and owners.
 
-    make_wheel.py --out WHEEL --folder NAME-VERSION --tag TAG --metadata FILE [OPTION...] [PLACE;FILE...]
+    make_wheel.py --out WHEEL --folder NAME-VERSION --tag TAG --metadata FILE [OPTION...] PLACE;FILE
 
 PLACE is where a file lies in its repository; without the prefix to strip, it is the place in the
 wheel. Arguments can be given in a file, one a line, as @ARGUMENTS.
@@ -48,7 +48,10 @@ class _Wheel:
 
     def add(self, place: str, path: Path) -> None:
         digest, size = hashlib.sha256(), 0
-        with path.open("rb") as source, self._file.open(_entry(place), "w", force_zip64=True) as out:
+        with (
+            path.open("rb") as source,
+            self._file.open(_entry(place), "w", force_zip64=True) as out,
+        ):
             while chunk := source.read(1 << 20):
                 out.write(chunk)
                 digest.update(chunk)

@@ -1,0 +1,214 @@
+"""fused_moe(): its five steps, what each is given, and how they hang together."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import marlin_moe
+import pytest
+from capsules import Memory
+from marlin_moe import ExpertWeights, InvalidArgumentError, ScalarType, Workspace
+from stub import Stub
+
+EXPERTS, HIDDEN, INNER, M, TOP_K, STREAM = 16, 256, 128, 5, 4, 0x5000
+IDS = M * TOP_K
+LAUNCHES = ["align", "gemm", "silu_and_mul", "gemm", "topk_sum"]
+
+
+def weights(memory: Memory, k: int, n: int, **changes: Any) -> ExpertWeights:
+    fields: dict[str, Any] = {
+        "b": memory((EXPERTS, k // 16, n * 2), "int32"),
+        "scales": memory((EXPERTS, k // 128, n), "bfloat16"),
+        "b_type": "kU4B8",
+        "group_size": 128,
+    }
+    return ExpertWeights(**{**fields, **changes})
+
+
+def arguments(memory: Memory) -> dict[str, Any]:
+    return {
+        "x": memory((M, HIDDEN), "bfloat16"),
+        "gate_up": weights(memory, HIDDEN, 2 * INNER),
+        "down": weights(memory, INNER, HIDDEN),
+        "topk_weights": memory((M, TOP_K), "float32"),
+        "topk_ids": memory((M, TOP_K), "int32"),
+    }
+
+
+def run(memory: Memory, given: dict[str, Any], **options: Any) -> Any:
+    return marlin_moe.fused_moe(**given, stream=STREAM, empty=memory, **options)
+
+
+def launches(stub: Stub) -> list[tuple[str, dict[str, int]]]:
+    queries = ("size", "capacity", "memset")
+    return [(name, fields) for name, fields in stub.calls() if not name.endswith(queries)]
+
+
+def test_the_steps_and_what_each_is_given(stub: Stub, memory: Memory) -> None:
+    given = arguments(memory)
+    out = run(memory, given)
+    assert (out.shape, out.dtype) == ((M, HIDDEN), "bfloat16")
+    calls = launches(stub)
+    assert [name for name, _ in calls] == LAUNCHES
+    assert {fields["stream"] for _, fields in calls} == {STREAM}
+    align, first, silu, second, total = (fields for _, fields in calls)
+
+    assert (align["num_ids"], align["num_experts"], align["block_size"]) == (IDS, EXPERTS, 16)
+    assert (align["topk_ids"], align["drop_remote"]) == (given["topk_ids"].pointer, 1)
+    assert (first["m"], first["k"], first["n"]) == (M, HIDDEN, 2 * INNER)
+    assert (first["top_k"], first["topk_weights"]) == (TOP_K, 0)
+    assert first["a"] == given["x"].pointer
+    assert first["b"] == given["gate_up"].b.pointer
+    assert (silu["m"], silu["n"], silu["in"]) == (IDS, INNER, first["c"])
+    assert (second["m"], second["k"], second["n"]) == (IDS, INNER, HIDDEN)
+    assert (second["top_k"], second["topk_weights"]) == (1, given["topk_weights"].pointer)
+    assert (second["a"], second["b"]) == (silu["out"], given["down"].b.pointer)
+    assert (total["m"], total["n"], total["top_k"]) == (M, HIDDEN, TOP_K)
+    assert (total["in"], total["out"]) == (second["c"], out.pointer)
+    assert (total["topk_ids"], total["num_experts"]) == (given["topk_ids"].pointer, EXPERTS)
+    for gemm in (first, second):
+        assert gemm["block_size"] == 16
+        assert (gemm["a_type"], gemm["c_type"]) == (ScalarType.BFLOAT16, ScalarType.BFLOAT16)
+        for name in ("sorted_token_ids", "expert_ids", "num_tokens_past_padded"):
+            assert gemm[name] == align[name]
+
+
+def test_what_lies_between_the_steps_does_not_overlap(stub: Stub, memory: Memory) -> None:
+    run(memory, arguments(memory))
+    align, first, silu, second, _ = (fields for _, fields in launches(stub))
+    capacity = (IDS + EXPERTS * 15) // 16 * 16
+    parts = [
+        (align["sorted_token_ids"], 4 * capacity),
+        (align["expert_ids"], capacity // 16 * 4),
+        (align["num_tokens_past_padded"], 4),
+        (first["c"], IDS * 2 * INNER * 2),
+        (silu["out"], IDS * INNER * 2),
+        (second["c"], IDS * HIDDEN * 2),
+    ]
+    end = 0
+    for start, size in sorted(parts):
+        assert start % 256 == 0
+        assert start >= end
+        end = start + size
+    buffers = [tensor for tensor in memory.made if tensor.dtype == "uint8"]
+    layer = max(buffers, key=lambda tensor: tensor.shape[0])
+    assert layer.pointer <= min(parts)[0]
+    assert end <= layer.pointer + layer.shape[0]
+
+
+def test_workspaces_are_made_once(stub: Stub, memory: Memory) -> None:
+    workspace = Workspace()
+    given = {**arguments(memory), "out": memory((M, HIDDEN), "bfloat16")}
+    run(memory, given, workspace=workspace)
+    made = len(memory.made)
+    for _ in range(3):
+        run(memory, given, workspace=workspace)
+    assert len(memory.made) == made
+    zeroed = [fields for name, fields in stub.calls() if name == "memset"]
+    assert len(zeroed) == 1
+
+
+def test_everything_is_given_back(stub: Stub, memory: Memory) -> None:
+    run(memory, arguments(memory))
+    for tensor in memory.made:
+        assert tensor.producer.deleted == len(tensor.streams) > 0
+        assert set(tensor.streams) == {STREAM}
+
+
+@pytest.mark.parametrize(
+    ("a_type", "number"), [("kS8", ScalarType.S8), ("kFE4M3fn", ScalarType.FE4M3FN)]
+)
+def test_eight_bit_activations_are_quantised_before_each_gemm(
+    stub: Stub, memory: Memory, a_type: str, number: ScalarType
+) -> None:
+    given = arguments(memory)
+    factor = memory((1,), "float32")
+    given["down"] = dataclasses.replace(given["down"], a_factor=factor)
+    run(memory, given, a_type=a_type)
+    calls = launches(stub)
+    assert [name for name, _ in calls] == [
+        "align",
+        "quantize_activations",
+        "gemm",
+        "silu_and_mul",
+        "quantize_activations",
+        "gemm",
+        "topk_sum",
+    ]
+    _, before_first, first, silu, before_second, second, _ = (fields for _, fields in calls)
+    assert (before_first["in"], before_first["m"]) == (given["x"].pointer, M)
+    assert (before_second["in"], before_second["m"]) == (silu["out"], IDS)
+    assert (before_first["factor"], before_second["factor"]) == (0, factor.pointer)
+    for quantised, gemm in ((before_first, first), (before_second, second)):
+        assert quantised["out_type"] == gemm["a_type"] == number
+        assert (gemm["a"], gemm["a_scales"]) == (quantised["out"], quantised["scales"])
+        assert gemm["c_type"] == ScalarType.BFLOAT16
+
+
+def test_expert_parallelism(stub: Stub, memory: Memory) -> None:
+    expert_map = memory((64,), "int32")
+    run(memory, arguments(memory), num_experts=64, expert_map=expert_map, block_size=32)
+    align, first, _, _, total = (fields for _, fields in launches(stub))
+    for step in (align, total):
+        assert (step["num_experts"], step["expert_map"]) == (64, expert_map.pointer)
+    assert (first["num_experts"], first["block_size"]) == (EXPERTS, 32)
+
+
+def test_no_tokens_are_nothing_to_do(stub: Stub, memory: Memory) -> None:
+    given = arguments(memory)
+    given |= {
+        "x": memory((0, HIDDEN), "bfloat16"),
+        "topk_ids": memory((0, TOP_K), "int32"),
+        "topk_weights": memory((0, TOP_K), "float32"),
+    }
+    assert run(memory, given).shape == (0, HIDDEN)
+    assert launches(stub) == []
+
+
+def test_tokens_without_experts_are_zero(stub: Stub, memory: Memory) -> None:
+    given = arguments(memory)
+    given |= {"topk_ids": memory((M, 0), "int32"), "topk_weights": memory((M, 0), "float32")}
+    out = run(memory, given)
+    [(name, fields)] = stub.calls()
+    assert (name, fields["pointer"]) == ("memset", out.pointer)
+    assert fields["bytes"] == M * HIDDEN * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype", "message"),
+    [
+        ("x", (M, HIDDEN), "float32", "x = dtype float32 is not allowed"),
+        ("topk_ids", (M, TOP_K), "int64", "topk_ids = dtype int64 is not allowed"),
+        ("topk_ids", (M + 1, TOP_K), "int32", "topk_ids = shape (6, 4) is not allowed"),
+        ("topk_weights", (M, 3), "float32", "topk_weights = shape (5, 3) is not allowed"),
+        ("topk_weights", (M, TOP_K), "bfloat16", "topk_weights = dtype bfloat16"),
+        ("out", (M, INNER), "bfloat16", "out = shape (5, 128) is not allowed"),
+        ("gate_up", (8, 4, 512), "int32", "gate_up.b = shape (8, 4, 512) is not allowed"),
+        ("down", (8, 4, 512), "int32", "down.b = shape (8, 4, 512) is not allowed; allowed: "),
+    ],
+)
+def test_wrong_arguments_are_named(
+    stub: Stub, memory: Memory, name: str, shape: tuple[int, ...], dtype: str, message: str
+) -> None:
+    given = arguments(memory)
+    tensor = memory(shape, dtype)
+    given[name] = (
+        dataclasses.replace(given[name], b=tensor) if name in ("gate_up", "down") else tensor
+    )
+    with pytest.raises(InvalidArgumentError) as caught:
+        run(memory, given)
+    assert str(caught.value).startswith(message)
+    assert launches(stub) == []
+
+
+def test_errors_of_a_step_name_it(stub: Stub, memory: Memory) -> None:
+    given = arguments(memory)
+    given["down"] = dataclasses.replace(given["down"], bias=memory((EXPERTS, 1), "bfloat16"))
+    with pytest.raises(InvalidArgumentError, match=r"^down: bias = shape \(16, 1\)"):
+        run(memory, given)
+
+
+def test_other_activation_types_are_refused(stub: Stub, memory: Memory) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^a_type = U4 is not allowed"):
+        run(memory, arguments(memory), a_type="kU4")

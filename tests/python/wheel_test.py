@@ -1,0 +1,160 @@
+"""The wheel: its bytes, what is in it, and that pip installs it and it says what it lacks.
+
+On machines with a GPU the device is hidden: the messages are those of a machine without one.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import marlin_moe
+import pytest
+
+WHEEL = Path(os.environ["MARLIN_MOE_WHEEL"]).absolute()
+
+CALL = """
+import marlin_moe
+
+print(marlin_moe.__file__)
+print(marlin_moe.library_path())
+x = marlin_moe.TensorView(0x7F0000000000, (4, 64), "float16", 0)
+try:
+    marlin_moe.silu_and_mul(x, out=x)
+except marlin_moe.MarlinMoeError as error:
+    print(type(error).__name__, error)
+else:
+    print("no error")
+"""
+
+
+def run_python(folder: Path, code: str, **variables: str) -> list[str]:
+    """Runs a program that finds the package in a folder only; returns the lines it prints."""
+    environment = {"PATH": os.environ.get("PATH", ""), "CUDA_VISIBLE_DEVICES": "", **variables}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that pip installed the wheel in, without any network."""
+    folder = tmp_path_factory.mktemp("installed")
+    command = [sys.executable, "-m", "pip", "--isolated", "install", "--no-deps", "--no-index"]
+    command += ["--disable-pip-version-check", "--no-compile", "--target", str(folder), str(WHEEL)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder
+
+
+def test_the_name_says_what_it_runs_on() -> None:
+    version = re.escape(marlin_moe.__version__)
+    assert re.fullmatch(rf"marlin_moe-{version}-py3-none-linux_(x86_64|aarch64)\.whl", WHEEL.name)
+
+
+def test_the_version_is_the_modules() -> None:
+    text = Path(os.environ["MODULE_FILE"]).read_text(encoding="utf-8")
+    module = re.search(r'^module\((?:.|\n)*?^    version = "(.+)",$', text, re.MULTILINE)
+    assert module is not None
+    assert module[1] == marlin_moe.__version__
+
+
+def test_the_package_and_the_library_are_in_it() -> None:
+    with zipfile.ZipFile(WHEEL) as wheel:
+        names = wheel.namelist()
+        assert wheel.testzip() is None
+        assert wheel.read("marlin_moe/libmarlin_moe.so")[:4] == b"\x7fELF"
+    folder = Path(marlin_moe.__file__).parent
+    package = {f"marlin_moe/{file.name}" for file in folder.iterdir() if file.suffix == ".py"}
+    assert len(package) > 10
+    assert {name for name in names if name.startswith("marlin_moe/")} == {
+        *package,
+        "marlin_moe/libmarlin_moe.so",
+        "marlin_moe/py.typed",
+    }
+    assert len(names) == len(set(names))
+
+
+def test_nothing_in_it_depends_on_when_and_where_it_was_built() -> None:
+    with zipfile.ZipFile(WHEEL) as wheel:
+        for entry in wheel.infolist():
+            assert entry.date_time == (1980, 1, 1, 0, 0, 0), entry.filename
+            assert entry.extra == b"" or entry.file_size == 0, entry.filename
+        names = [name for name in wheel.namelist() if ".dist-info/" not in name]
+    assert names == sorted(names)
+
+
+def test_record_has_every_file() -> None:
+    with zipfile.ZipFile(WHEEL) as wheel:
+        [record] = [name for name in wheel.namelist() if name.endswith(".dist-info/RECORD")]
+        rows = list(csv.reader(wheel.read(record).decode().splitlines()))
+        assert sorted(row[0] for row in rows) == sorted(wheel.namelist())
+        for name, digest, size in rows:
+            if name == record:
+                assert (digest, size) == ("", "")
+                continue
+            content = wheel.read(name)
+            expected = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
+            assert (digest, int(size)) == (f"sha256={expected.decode()}", len(content)), name
+
+
+def test_metadata() -> None:
+    with zipfile.ZipFile(WHEEL) as wheel:
+        [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = Parser().parsestr(wheel.read(name).decode())
+    assert metadata["Name"] == "marlin_moe"
+    assert metadata["Version"] == marlin_moe.__version__
+    assert metadata["Requires-Python"] == ">=3.10"
+    [requirement] = metadata.get_all("Requires-Dist", [])
+    assert re.fullmatch(r"nvidia-cuda-runtime==13\.\*; extra == .cuda13.", requirement)
+    assert "# marlin_moe" in metadata.get_payload()
+
+
+def test_without_a_gpu_calls_say_so(installed: Path) -> None:
+    package, library, error = run_python(installed, CALL)
+    assert package == str(installed / "marlin_moe" / "__init__.py")
+    assert library == str(installed / "marlin_moe" / "libmarlin_moe.so")
+    if error.startswith("LibraryError"):  # nor a CUDA runtime
+        assert re.search(r"needs libcudart\.so\.\d+, .*nvidia-cuda-runtime", error), error
+    else:
+        assert re.match(r"CudaError .*(libcuda\.so\.1 cannot be loaded|cuInit: )", error), error
+
+
+def test_the_cuda_runtime_is_found_in_nvidias_wheels(installed: Path, tmp_path: Path) -> None:
+    """A library whose runtime no loader finds takes that of the package nvidia-cuda-runtime."""
+    fake = Path(os.environ["NEEDS_RUNTIME"]).absolute()
+    code = f"""
+import sys
+from pathlib import Path
+from marlin_moe import _library, LibraryError
+try:
+    _library._load(Path({str(fake)!r}))
+except LibraryError as error:
+    print(error)
+else:
+    print("loaded")
+"""
+    [message] = run_python(installed, code, CUDA_PATH=str(tmp_path))
+    assert "needs libcudart.so.99, the CUDA 99 runtime" in message
+    assert f"{tmp_path}/lib64" in message
+    runtime = Path(os.environ["FAKE_RUNTIME"]).absolute()
+    lib = tmp_path / "packages" / "nvidia" / "cu99" / "lib"
+    lib.mkdir(parents=True)
+    (lib / "libcudart.so.99").write_bytes(runtime.read_bytes())
+    code = f"import sys; sys.path.append({str(tmp_path / 'packages')!r})" + code
+    assert run_python(installed, code, CUDA_PATH=str(tmp_path)) == ["loaded"]
