@@ -1,7 +1,16 @@
 // Uses the host API as an application would.
+#include "moe.h"
+
 #include "marlin_moe/moe_gemm.h"
 
-// The block size to align tokens with for a batch of `tokens`.
-int smoke_block_size(int tokens) {
-  return marlin_moe::moe_gemm_block_size(tokens, /*num_experts=*/64, /*top_k=*/8, vllm::kBFloat16);
+std::string smoke_check(int columns) {
+  marlin_moe::MoeGemmArgs args;
+  args.n = columns;
+  args.k = 128;
+  args.group_size = 128;
+  args.num_experts = 8;
+  args.top_k = 2;
+  args.block_size =
+      marlin_moe::moe_gemm_block_size(args.m, args.num_experts, args.top_k, args.a_type);
+  return marlin_moe::moe_gemm(args).message;
 }

@@ -1,0 +1,2 @@
+// Has nothing to do with CUDA.
+int main() { return 0; }

@@ -1,0 +1,1 @@
+#error "CUDA is off: this must not be compiled"
