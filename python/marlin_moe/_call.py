@@ -65,7 +65,10 @@ class Call:
         self._driver = driver()
         self._like = like
         self._empty = empty
-        self.stream = _frameworks.current_stream(like) if stream is None else stream_handle(stream)
+        current = _frameworks.current_stream(like)
+        self.stream = (current or 0) if stream is None else stream_handle(stream)
+        # Tensors of this framework are ready for the call's stream, which is its own.
+        self._in_order = _frameworks.framework_of(type(like)) if current == self.stream else ""
         self.device = -1
         self._first = ""
         self._exports = ExitStack()
@@ -107,7 +110,9 @@ class Call:
         Raises:
           InvalidArgumentError: it is not as it should be.
         """
-        found = export(name, tensor, self.stream)
+        framework = _frameworks.framework_of(type(tensor))
+        in_order = bool(framework) and framework == self._in_order
+        found = export(name, tensor, self.stream, in_order)
         self._exports.callback(found.release)
         view = found.view
         if dtypes is not None and view.dtype not in dtypes:

@@ -13,24 +13,25 @@ from typing import Any
 from .errors import invalid
 
 
-def _framework(tensor: Any) -> tuple[str, Any]:
-    """Returns the name and the module of the framework that a tensor's class comes from."""
-    for kind in type(tensor).__mro__:
-        name = kind.__module__.partition(".")[0]
-        if name in ("torch", "cupy") and name in sys.modules:
-            return name, sys.modules[name]
-    return "", None
+def framework_of(kind: type) -> str:
+    """Returns `torch` or `cupy`, if a class of tensors comes from there, else an empty name."""
+    for base in kind.__mro__:
+        name = base.__module__.partition(".")[0]
+        if name in ("torch", "cupy"):
+            return name
+    return ""
 
 
-def current_stream(tensor: Any) -> int:
-    """Returns the handle of the stream that the tensor's framework uses now; 0 if it is unknown."""
-    name, module = _framework(tensor)
-    if name == "torch" and tensor.is_cuda:
+def current_stream(tensor: Any) -> int | None:
+    """Returns the handle of the stream that the tensor's framework uses now; None: unknown."""
+    name = framework_of(type(tensor))
+    module: Any = sys.modules.get(name)
+    if name == "torch" and module and tensor.is_cuda:
         return int(module.cuda.current_stream(tensor.device).cuda_stream)
-    if name == "cupy":
+    if name == "cupy" and module:
         with module.cuda.Device(tensor.device.id):
             return int(module.cuda.get_current_stream().ptr)
-    return 0
+    return None
 
 
 def empty(argument: str, like: Any, shape: tuple[int, ...], dtype: str) -> Any:
@@ -45,11 +46,12 @@ def empty(argument: str, like: Any, shape: tuple[int, ...], dtype: str) -> Any:
     Raises:
       InvalidArgumentError: the framework is unknown, or does not have the type.
     """
-    name, module = _framework(like)
+    name = framework_of(type(like))
+    module: Any = sys.modules.get(name)
     try:
-        if name == "torch":
+        if name == "torch" and module:
             return like.new_empty(shape, dtype=getattr(module, dtype), requires_grad=False)
-        if name == "cupy":
+        if name == "cupy" and module:
             with module.cuda.Device(like.device.id):
                 return module.empty(shape, dtype=dtype)
     except (AttributeError, TypeError) as error:

@@ -16,6 +16,10 @@ from . import _dlpack
 from ._driver import driver
 from .errors import InvalidArgumentError, invalid
 
+# DLPack's numbers in the place of a stream's handle.
+_LEGACY_STREAM = 1
+_NO_WAIT = -1
+
 
 class SupportsDLPack(Protocol):
     """A tensor that exports itself as a DLPack capsule."""
@@ -114,13 +118,14 @@ class Export:
     awaited: int | None = None
 
 
-def export(name: str, tensor: Any, stream: int) -> Export:
+def export(name: str, tensor: Any, stream: int, in_order: bool) -> Export:
     """Returns what a tensor tells about itself.
 
     Args:
       name: of the argument, for error messages.
       tensor: the argument.
       stream: handle of the stream that will use the memory.
+      in_order: whether that is the stream that the tensor's framework uses.
 
     Raises:
       InvalidArgumentError: it is no tensor, is on another kind of device, or is not exported.
@@ -128,7 +133,7 @@ def export(name: str, tensor: Any, stream: int) -> Export:
     if isinstance(tensor, TensorView):
         return Export(tensor, _nothing)
     if hasattr(tensor, "__dlpack__") and hasattr(tensor, "__dlpack_device__"):
-        return _from_dlpack(name, tensor, stream)
+        return _from_dlpack(name, tensor, _NO_WAIT if in_order else stream or _LEGACY_STREAM)
     interface = getattr(tensor, "__cuda_array_interface__", None)
     if isinstance(interface, dict):
         return _from_interface(name, interface, stream)
@@ -171,12 +176,11 @@ def _from_dlpack(name: str, tensor: Any, stream: int) -> Export:
 
 
 def _capsule(tensor: Any, stream: int) -> Any:
-    """Exports a tensor for a stream, which its producer makes wait for what it still does."""
-    dlpack_stream = stream or 1  # DLPack's number of the legacy default stream
+    """Exports a tensor for a stream of DLPack's, which waits for what the producer still does."""
     try:
-        return tensor.__dlpack__(stream=dlpack_stream, max_version=(1, 0))
+        return tensor.__dlpack__(stream=stream, max_version=(1, 0))
     except TypeError:  # from before DLPack 1.0
-        return tensor.__dlpack__(stream=dlpack_stream)
+        return tensor.__dlpack__(stream=stream)
 
 
 _INTERFACE_KINDS = {"f": "float", "i": "int", "u": "uint", "V": "bits", "b": "bool", "c": "complex"}
@@ -196,7 +200,9 @@ def _from_interface(name: str, interface: dict[str, Any], stream: int) -> Export
     device = driver().device_of(pointer) if pointer else -1
     awaited = interface.get("stream")
     view = TensorView(pointer or 0, shape, dtype, device, strides, bool(read_only))
-    return Export(view, _nothing, None if awaited in (None, stream or 1) else int(awaited))
+    return Export(
+        view, _nothing, None if awaited in (None, stream or _LEGACY_STREAM) else int(awaited)
+    )
 
 
 def _parse_typestr(name: str, typestr: str) -> tuple[str, int]:

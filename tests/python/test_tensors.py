@@ -186,6 +186,20 @@ def test_outputs_and_stream_of_the_inputs_framework(
         assert out is memory.made[-1]
         fields = stub.call("silu_and_mul")
         assert (fields["out"], fields["stream"]) == (out.pointer, 0xABC0)
+        # It is the framework's own stream: there is nothing to wait for.
+        assert tensor.streams == [-1]
+
+
+def test_a_frameworks_other_streams_wait_for_it(
+    stub: Stub, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = fake_torch(monkeypatch, memory)((4, 64), "float16")
+    marlin_moe.silu_and_mul(x, stream=0xABC0)
+    marlin_moe.silu_and_mul(x, stream=0xDEF0)
+    other = memory((4, 32), "float16")
+    marlin_moe.silu_and_mul(x, out=other)
+    assert x.streams == [-1, 0xDEF0, -1]
+    assert other.streams == [0xABC0]
 
 
 def test_a_type_that_the_framework_lacks_is_told(

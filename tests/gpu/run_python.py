@@ -1,0 +1,413 @@
+"""A MoE layer through the Python package on a GPU, with tensors of PyTorch.
+
+    run_python.py --library libmarlin_moe.so [--out results.json]
+
+The layer has the shape of Qwen3-30B-A3B: hidden 2048, intermediate 768, 128 experts, 8 for each
+token; weights are GPTQ's int4 with 128 rows per scale, activations bfloat16. What the package
+computes is compared with PyTorch in float32, with dequantised weights, and so is PyTorch in
+bfloat16. Then the same is asked for in other ways: on another stream, into the caller's output,
+step by step, from a CUDA graph, with experts on two devices, through __cuda_array_interface__. Exit
+status 1 if anything is not as it should be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_GROUP = 128
+_BITS = 4
+_ZERO = 8  # of kU4B8
+# Of the errors of single elements, as a share of the root mean square of the right results.
+_MOST_MEAN = 0.01
+_MOST_LARGEST = 0.08
+# Times the mean error of PyTorch in bfloat16, which rounds at the same places.
+_MOST_TIMES_TORCH = 2.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The layer's dimensions."""
+
+    hidden: int = 2048
+    intermediate: int = 768
+    experts: int = 128
+    top_k: int = 8
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """Weights of all experts as GPTQ stores them.
+
+    Attributes:
+      qweight: int32 [experts, k / 8, n].
+      scales: bfloat16 [experts, k / 128, n].
+    """
+
+    qweight: torch.Tensor
+    scales: torch.Tensor
+
+    def dense(self, expert: int) -> torch.Tensor:
+        """Returns an expert's weights, float32 [k, n]."""
+        words = self.qweight[expert]
+        nibbles = [(words >> (_BITS * i)) & 15 for i in range(8)]
+        values = torch.stack(nibbles, dim=1).reshape(8 * words.shape[0], words.shape[1])
+        scales = self.scales[expert].to(torch.float32).repeat_interleave(_GROUP, dim=0)
+        return (values - _ZERO).to(torch.float32) * scales
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Input and routing.
+
+    Attributes:
+      x: bfloat16 [m, hidden].
+      weights: float32 [m, top_k], each token's sum to one.
+      ids: int32 [m, top_k].
+    """
+
+    x: torch.Tensor
+    weights: torch.Tensor
+    ids: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Errors:
+    """How far a result is from the right one, in its root mean squares."""
+
+    mean: float
+    largest: float
+
+    @property
+    def small(self) -> bool:
+        return self.mean <= _MOST_MEAN and self.largest <= _MOST_LARGEST
+
+
+def make_weights(experts: int, k: int, n: int, device: str) -> Quantised:
+    """Draws weights that keep the size of what they are multiplied with."""
+    words = torch.randint(0, 1 << 32, (experts, k // 8, n), dtype=torch.int64, device=device)
+    size = 1 / (4.6 * k**0.5)  # 4.6: root mean square of -8 ... 7
+    scales = (torch.rand((experts, k // _GROUP, n), device=device) + 0.5) * size
+    return Quantised((words - (1 << 31)).to(torch.int32), scales.to(torch.bfloat16))
+
+
+def make_tokens(shape: Shape, m: int, device: str) -> Tokens:
+    x = torch.randn((m, shape.hidden), device=device).to(torch.bfloat16)
+    probabilities = torch.softmax(torch.randn((m, shape.experts), device=device), dim=-1)
+    weights, ids = torch.topk(probabilities, shape.top_k, dim=-1)
+    weights = weights / weights.sum(dim=-1, keepdim=True)
+    return Tokens(x, weights.contiguous(), ids.to(torch.int32).contiguous())
+
+
+def reference(
+    tokens: Tokens, gate_up: Quantised, down: Quantised, dtype: torch.dtype
+) -> torch.Tensor:
+    """Computes the layer with PyTorch, expert by expert, in a dtype; returns float32."""
+    out = torch.zeros(tokens.x.shape, dtype=torch.float32, device=tokens.x.device)
+    for expert in sorted(set(tokens.ids.flatten().tolist())):
+        token, choice = torch.nonzero(tokens.ids == expert, as_tuple=True)
+        both = tokens.x[token].to(dtype) @ gate_up.dense(expert).to(dtype)
+        gate, up = both.to(torch.float32).chunk(2, dim=-1)
+        inner = (torch.nn.functional.silu(gate) * up).to(dtype)
+        result = (inner @ down.dense(expert).to(dtype)).to(torch.float32)
+        weighted = result * tokens.weights[token, choice].unsqueeze(1)
+        out.index_add_(0, token, weighted.to(dtype).to(torch.float32))
+    return out
+
+
+def compare(result: torch.Tensor, right: torch.Tensor) -> Errors:
+    """Compares two results; one that is not finite is infinitely far away."""
+    difference = (result.to(torch.float32) - right).abs()
+    if not bool(torch.isfinite(difference).all()):
+        return Errors(float("inf"), float("inf"))
+    size = float(right.square().mean().sqrt())
+    return Errors(float(difference.mean()) / size, float(difference.max()) / size)
+
+
+class Interface:
+    """A tensor that speaks __cuda_array_interface__ only, as those of Numba do."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor = tensor
+        self.__cuda_array_interface__ = tensor.__cuda_array_interface__
+
+
+class Layer:
+    """The layer as the package takes it, prepared by the package.
+
+    Attributes:
+      shape: its dimensions.
+      gate_up: weights of GEMM 1 as the checkpoint has them.
+      down: those of GEMM 2.
+      prepared: both as fused_moe() takes them.
+    """
+
+    def __init__(self, package: Any, shape: Shape, device: str) -> None:
+        self._package = package
+        self.shape = shape
+        self.gate_up = make_weights(shape.experts, shape.hidden, 2 * shape.intermediate, device)
+        self.down = make_weights(shape.experts, shape.intermediate, shape.hidden, device)
+        self.prepared = (self._prepare(self.gate_up), self._prepare(self.down))
+
+    def _prepare(self, weights: Quantised) -> Any:
+        package = self._package
+        b = package.repack_gptq(weights.qweight, b_type="kU4B8")
+        scales = package.permute_scales(weights.scales, b_type="kU4B8", group_size=_GROUP).scales
+        return package.ExpertWeights(b=b, scales=scales, b_type="kU4B8", group_size=_GROUP)
+
+    def run(self, tokens: Tokens, **options: Any) -> Any:
+        return self._package.fused_moe(
+            tokens.x, *self.prepared, tokens.weights, tokens.ids, **options
+        )
+
+    def part(self, first: int, last: int) -> tuple[Any, Any]:
+        """Returns the prepared weights of some experts, as one of several devices has them."""
+        package = self._package
+        return tuple(
+            package.ExpertWeights(
+                b=weights.b[first:last],
+                scales=weights.scales[first:last],
+                b_type="kU4B8",
+                group_size=_GROUP,
+            )
+            for weights in self.prepared
+        )
+
+
+def on_another_stream(layer: Layer, tokens: Tokens) -> torch.Tensor:
+    stream = torch.cuda.Stream()
+    out = torch.empty_like(tokens.x)
+    got = layer.run(tokens, out=out, stream=stream, workspace=layer._package.Workspace())
+    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.synchronize()
+    if got is not out:
+        raise AssertionError("fused_moe() does not return the output that it was given")
+    return out
+
+
+def from_interfaces(layer: Layer, tokens: Tokens) -> torch.Tensor:
+    """All that __cuda_array_interface__ has a type for goes through it."""
+    others = Tokens(tokens.x, Interface(tokens.weights), Interface(tokens.ids))
+    return layer.run(others)
+
+
+def step_by_step(layer: Layer, tokens: Tokens) -> torch.Tensor:
+    package, shape = layer._package, layer.shape
+    gate_up, down = layer.prepared
+    m = tokens.x.shape[0]
+    size = package.moe_gemm_block_size(m, shape.experts, shape.top_k, "kBFloat16")
+    blocks = package.moe_align(tokens.ids, num_experts=shape.experts, block_size=size)
+    both = package.moe_gemm(tokens.x, gate_up, blocks, top_k=shape.top_k)
+    inner = package.silu_and_mul(both)
+    rows = package.moe_gemm(inner, down, blocks, top_k=1, topk_weights=tokens.weights)
+    return package.topk_sum(rows, top_k=shape.top_k, topk_ids=tokens.ids, num_experts=shape.experts)
+
+
+class Graph:
+    """The layer captured in a CUDA graph; what it allocates is there before the capture."""
+
+    def __init__(self, layer: Layer, tokens: Tokens) -> None:
+        self.out = torch.empty_like(tokens.x)
+        options = {"out": self.out, "workspace": layer._package.Workspace()}
+        layer.run(tokens, **options)
+        torch.cuda.synchronize()
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            layer.run(tokens, **options)
+        self._kept = options
+
+    def replay(self) -> None:
+        self._graph.replay()
+
+
+def from_graph(layer: Layer, tokens: Tokens) -> torch.Tensor:
+    graph = Graph(layer, tokens)
+    graph.out.zero_()
+    graph.replay()
+    graph.replay()
+    torch.cuda.synchronize()
+    return graph.out.clone()
+
+
+def on_two_devices(layer: Layer, tokens: Tokens) -> torch.Tensor:
+    """The sum of what two devices compute that have half of the experts each."""
+    experts = layer.shape.experts
+    half = experts // 2
+    total = torch.zeros(tokens.x.shape, dtype=torch.float32, device=tokens.x.device)
+    for first, last in ((0, half), (half, experts)):
+        local = torch.full((experts,), -1, dtype=torch.int32, device=tokens.x.device)
+        local[first:last] = torch.arange(last - first, dtype=torch.int32, device=tokens.x.device)
+        out = layer._package.fused_moe(
+            tokens.x,
+            *layer.part(first, last),
+            tokens.weights,
+            tokens.ids,
+            num_experts=experts,
+            expert_map=local,
+        )
+        total += out.to(torch.float32)
+    return total
+
+
+Way = Callable[[Layer, Tokens], torch.Tensor]
+# Those that have to give the same bits, and those that round elsewhere.
+SAME: dict[str, Way] = {
+    "another stream": on_another_stream,
+    "array interface": from_interfaces,
+    "step by step": step_by_step,
+    "graph": from_graph,
+}
+OTHER: dict[str, Way] = {"two devices": on_two_devices}
+
+
+def check_tokens(layer: Layer, tokens: Tokens) -> Iterator[tuple[str, bool, str]]:
+    """Yields name, outcome and figures of the checks for one number of tokens."""
+    right = reference(tokens, layer.gate_up, layer.down, torch.float32)
+    peer = compare(reference(tokens, layer.gate_up, layer.down, torch.bfloat16), right)
+    yield "torch in bfloat16", peer.small, _figures(peer)
+    result = layer.run(tokens)
+    ours = compare(result, right)
+    fine = ours.small and ours.mean <= _MOST_TIMES_TORCH * peer.mean
+    yield "fused_moe", fine, _figures(ours)
+    wrong = compare(torch.roll(result, 1, dims=1), right)
+    yield "a wrong result is noticed", not wrong.small, _figures(wrong)
+    yield "again", bool(torch.equal(layer.run(tokens), result)), "the same bits"
+    for name, way in SAME.items():
+        got = way(layer, tokens)
+        torch.cuda.synchronize()
+        yield name, bool(torch.equal(got, result)), f"same bits; {_figures(compare(got, right))}"
+    for name, way in OTHER.items():
+        errors = compare(way(layer, tokens), right)
+        yield name, errors.small, _figures(errors)
+
+
+def _figures(errors: Errors) -> str:
+    return f"mean error {errors.mean:.5f}, largest {errors.largest:.4f} (of the rms)"
+
+
+def check_refusals(layer: Layer, tokens: Tokens) -> Iterator[tuple[str, bool, str]]:
+    """Yields the checks that wrong tensors are refused, by the argument's name."""
+    package = layer._package
+    x, weights, ids = tokens.x, tokens.weights, tokens.ids
+    cases: dict[str, tuple[Tokens, str]] = {
+        "int64 ids": (Tokens(x, weights, ids.to(torch.int64)), "topk_ids = dtype int64"),
+        "ids on the CPU": (Tokens(x, weights, ids.cpu()), "topk_ids = a tensor on the CPU"),
+        "float32 x": (Tokens(x.to(torch.float32), weights, ids), "x = dtype float32"),
+        "other hidden size": (Tokens(x[:, :-64], weights, ids), "gate_up.b = shape"),
+        "weights with gaps": (
+            Tokens(x, torch.stack([weights, weights], dim=-1)[..., 0], ids),
+            "topk_weights = strides",
+        ),
+        "a gradient": (Tokens(x.clone().requires_grad_(True), weights, ids), "x = "),
+    }
+    for name, (given, message) in cases.items():
+        try:
+            layer.run(given)
+        except package.InvalidArgumentError as error:
+            yield f"refused: {name}", str(error).startswith(message), str(error)[:160]
+        else:
+            yield f"refused: {name}", False, "it was not"
+
+
+def microseconds(run: Callable[[], Any], times: int) -> float:
+    """Returns how long a call takes on the device, from many in a row."""
+    for _ in range(5):
+        run()
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    begin.record()
+    for _ in range(times):
+        run()
+    end.record()
+    torch.cuda.synchronize()
+    return float(begin.elapsed_time(end)) * 1e3 / times
+
+
+def host_microseconds(run: Callable[[], Any], times: int) -> float:
+    """Returns how long a call takes to return."""
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(times):
+        run()
+    seconds = time.perf_counter() - started
+    torch.cuda.synchronize()
+    return seconds * 1e6 / times
+
+
+def time_tokens(layer: Layer, tokens: Tokens) -> dict[str, float]:
+    """Times the layer with its output given; the graph shows what the device needs."""
+    out = torch.empty_like(tokens.x)
+    graph = Graph(layer, tokens)
+    return {
+        "graph_us": microseconds(graph.replay, 100),
+        "eager_us": microseconds(lambda: layer.run(tokens, out=out), 100),
+        "host_us": host_microseconds(lambda: layer.run(tokens, out=out), 20),
+    }
+
+
+def load_package(library: str) -> Any:
+    """Imports the package of this source tree, or the installed one where there is none."""
+    if not Path(library).is_file():
+        raise SystemExit(f"--library = {library} is not a file; allowed: libmarlin_moe.so")
+    os.environ["MARLIN_MOE_LIBRARY"] = library
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
+    import marlin_moe
+
+    return marlin_moe
+
+
+def run_checks(
+    layer: Layer, tokens: list[int], device: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Runs and prints all checks and times; returns them."""
+    checks, times = [], []
+    for m in tokens:
+        given = make_tokens(layer.shape, m, device)
+        found = list(check_tokens(layer, given))
+        if m == tokens[-1]:
+            found += check_refusals(layer, given)
+        for name, fine, detail in found:
+            print(f"{'ok  ' if fine else 'FAIL'} M {m:4} {name}: {detail}", flush=True)
+            checks.append({"m": m, "name": name, "fine": fine, "detail": detail})
+        taken = time_tokens(layer, given)
+        print(f"     M {m:4} " + ", ".join(f"{k} {v:.1f}" for k, v in taken.items()), flush=True)
+        times.append({"m": m, **taken})
+    return checks, times
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--library", required=True, help="libmarlin_moe.so")
+    parser.add_argument("--out", help="file for all results, JSON")
+    parser.add_argument("--tokens", type=int, nargs="+", default=[1, 16, 300])
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    options = parse_arguments(argv)
+    package = load_package(options.library)
+    torch.manual_seed(options.seed)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    layer = Layer(package, Shape(), "cuda")
+    checks, times = run_checks(layer, options.tokens, "cuda")
+    failed = [check for check in checks if not check["fine"]]
+    device = torch.cuda.get_device_name()
+    print(f"{device}, torch {torch.__version__}: {len(checks)} checks, {len(failed)} failed")
+    if options.out:
+        summary = {"device": device, "torch": torch.__version__, "checks": checks, "times": times}
+        Path(options.out).write_text(json.dumps(summary, indent=1), encoding="utf-8")
+    return 1 if failed or not checks else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
