@@ -1,4 +1,4 @@
-// Finds the kernel of custom_int4 in the namespace MARLIN_NAMESPACE_NAME, which the includer defines.
+// Finds the kernel of custom_int4 in the namespace MARLIN_NAMESPACE_NAME. The includer defines it.
 #pragma once
 
 #include "kernel.h"
