@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Spawn:
 
     `label` is that of the target, `//a:b` for targets of the main repository. `inputs` and
     `outputs` go from path to File. `seconds` is the wall-clock time of the process, without what
-    Bazel does before and after it.
+    Bazel does before and after it; `started` is when that began, None where the log does not say.
     """
 
     mnemonic: str
@@ -47,6 +48,7 @@ class Spawn:
     cache_hit: bool
     runner: str
     seconds: float
+    started: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -97,6 +99,7 @@ def _end(pattern: re.Pattern[str], text: str, position: int) -> int:
 
 def _spawn(entry: Mapping[str, Any]) -> Spawn:
     platform = entry["platform"] or {}
+    metrics = entry.get("metrics", {})
     return Spawn(
         mnemonic=entry["mnemonic"],
         label=re.sub(r"^@@?(?=//)", "", entry["targetLabel"]),
@@ -108,7 +111,8 @@ def _spawn(entry: Mapping[str, Any]) -> Spawn:
         outputs=_files(entry["actualOutputs"]),
         cache_hit=entry["cacheHit"],
         runner=entry["runner"],
-        seconds=_seconds(entry.get("metrics", {}).get("executionWallTime", "0s")),
+        seconds=_seconds(metrics.get("executionWallTime", "0s")),
+        started=datetime.fromisoformat(metrics["startTime"]) if "startTime" in metrics else None,
     )
 
 

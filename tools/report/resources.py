@@ -1,0 +1,204 @@
+"""What kernels need of a multiprocessor: cuobjdump's figures for the manifest's kernels."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from errors import InputError
+from kernels import Kernel, object_stem
+
+_ARCH = re.compile(r"^arch = (\S+)$")
+_FUNCTION = re.compile(r"^ Function (\S+):$")
+_USAGE = re.compile(r"(REG|STACK|SHARED|LOCAL):(\d+)")
+# Marlin<12 integers>, as the Itanium C++ ABI spells it: each is L, its type, n if negative, E.
+_MARLIN = re.compile(r"6MarlinI((?:L[a-z]n?\d+E){12})E")
+_ARGUMENT = re.compile(r"L[a-z](n?)(\d+)E")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Registers of a thread; bytes of a thread's stack and of what it spills; bytes of a block's
+    static shared memory."""
+
+    registers: int
+    stack: int
+    static_shared: int
+    local: int
+
+    @property
+    def spills(self) -> bool:
+        """Whether the kernel keeps anything in local memory."""
+        return self.stack > 0 or self.local > 0
+
+
+@dataclass(frozen=True)
+class KernelUsage:
+    """A kernel as compiled for an architecture; `dynamic_shared` is None where it is not known."""
+
+    kernel: Kernel
+    arch: str
+    usage: Usage
+    dynamic_shared: int | None
+
+    @property
+    def shared(self) -> int:
+        """Bytes of shared memory of a block, as far as they are known."""
+        return self.usage.static_shared + (self.dynamic_shared or 0)
+
+
+def objects_in(folder: Path) -> list[Path]:
+    """Returns the object files below a folder, sorted.
+
+    Raises:
+      InputError: there is none.
+    """
+    objects = sorted(folder.rglob("*.o")) if folder.is_dir() else []
+    if not objects:
+        raise InputError(f"--objects: {folder} is no folder with object files (*.o)")
+    return objects
+
+
+def parse_usage(text: str) -> dict[tuple[str, str], Usage]:
+    """Returns what `cuobjdump -res-usage` prints, by architecture and mangled function name.
+
+    Raises:
+      InputError: a function has no figures.
+    """
+    found = {}
+    arch = function = ""
+    for line in text.splitlines():
+        if match := _ARCH.match(line):
+            arch = match[1]
+        elif match := _FUNCTION.match(line):
+            function = match[1]
+        elif function:
+            figures = dict(_USAGE.findall(line))
+            try:
+                found[arch, function] = Usage(
+                    *(int(figures[name]) for name in ("REG", "STACK", "SHARED", "LOCAL"))
+                )
+            except KeyError as error:
+                raise InputError(f"cuobjdump says no {error} of {function}: {line!r}") from error
+            function = ""
+    return found
+
+
+def match_kernels(
+    usage: Mapping[str, Mapping[tuple[str, str], Usage]],
+    kernels: Iterable[Kernel],
+    dynamic_shared: Mapping[Kernel, int],
+) -> list[KernelUsage]:
+    """Returns the kernels that the objects hold, in the manifest's order.
+
+    A file's kernels differ in the tile and the group alone; those that differ in nothing but the
+    type of their scales cannot be told apart and are left out.
+
+    Args:
+      usage: what parse_usage() returns, by file.
+      kernels: those of the manifest.
+      dynamic_shared: bytes of a block's dynamic shared memory.
+    """
+    keyed: dict[tuple[str, tuple[int, ...]], list[Kernel]] = {}
+    for kernel in kernels:
+        keyed.setdefault((kernel.file, _tile_key(kernel)), []).append(kernel)
+    functions: dict[tuple[str, tuple[int, ...]], list[tuple[str, Usage]]] = {}
+    for file, entries in usage.items():
+        for (arch, function), figures in entries.items():
+            functions.setdefault((file, _mangled_key(function)), []).append((arch, figures))
+    found = []
+    for key, members in keyed.items():
+        if len(members) == 1:
+            (kernel,) = members
+            for arch, figures in functions.get(key, []):
+                found.append(KernelUsage(kernel, arch, figures, dynamic_shared.get(kernel)))
+    return found
+
+
+def _tile_key(kernel: Kernel) -> tuple[int, ...]:
+    """The template's arguments from threads to group_blocks."""
+    return (
+        kernel.threads,
+        max(kernel.rows // 16, 1),
+        kernel.n // 16,
+        kernel.k // 16,
+        int(kernel.rows == 8),
+        kernel.stages,
+        kernel.group_blocks,
+    )
+
+
+def _mangled_key(function: str) -> tuple[int, ...]:
+    match = _MARLIN.search(function)
+    if not match:
+        return ()
+    arguments = [
+        -int(digits) if sign else int(digits) for sign, digits in _ARGUMENT.findall(match[1])
+    ]
+    return tuple(arguments[4:11])
+
+
+def read_objects(objects: Sequence[Path], scratch: Path) -> dict[str, dict[tuple[str, str], Usage]]:
+    """Returns what parse_usage() finds in each object, by file.
+
+    Args:
+      objects: object files.
+      scratch: an empty folder for the tool.
+
+    Raises:
+      InputError: cuobjdump cannot read one.
+    """
+    tool = _cuobjdump(scratch)
+    return {object_stem(path.name): parse_usage(_run(tool, path)) for path in objects}
+
+
+def _run(tool: Path, path: Path) -> str:
+    result = subprocess.run([tool, "-res-usage", path], capture_output=True, text=True)
+    if result.returncode != 0 and "does not contain device code" not in result.stdout:
+        raise InputError(f"cuobjdump cannot read {path}: {result.stderr.strip()}")
+    return result.stdout
+
+
+def _cuobjdump(scratch: Path) -> Path:
+    """The tool out of its wheel, made executable."""
+    site_packages = importlib.metadata.distribution("nvidia-cuda-cuobjdump").locate_file("")
+    (packaged,) = Path(str(site_packages)).glob("nvidia/*/bin/cuobjdump")
+    tool = scratch / "cuobjdump"
+    shutil.copyfile(packaged, tool)
+    tool.chmod(0o755)
+    return tool
+
+
+def dynamic_shared_memory(
+    kernels: Sequence[Kernel], bits: Mapping[str, int], program: Path
+) -> dict[Kernel, int]:
+    """Returns the bytes of dynamic shared memory that a block needs, for kernels of known types.
+
+    Args:
+      kernels: those of the manifest.
+      bits: of each scalar type.
+      program: //tools/report:shared_memory, which has the formula from the kernels' own header.
+
+    Raises:
+      InputError: the program fails.
+    """
+    known = [kernel for kernel in kernels if set(kernel.types) <= set(bits)]
+    lines = "".join(f"{' '.join(map(str, _shape(kernel, bits)))}\n" for kernel in known)
+    result = subprocess.run([program], input=lines, capture_output=True, text=True)
+    numbers = [int(line) for line in result.stdout.split()]
+    if result.returncode != 0 or len(numbers) != len(known):
+        raise InputError(f"{program.name} failed: {result.stderr.strip()}")
+    return dict(zip(known, numbers, strict=True))
+
+
+def _shape(kernel: Kernel, bits: Mapping[str, int]) -> Iterator[int]:
+    """The fields of a TileShape, in its order."""
+    a_type, b_type, _, s_type = kernel.types
+    yield from (kernel.threads, kernel.rows, kernel.n, kernel.k, kernel.stages)
+    yield from (bits[a_type], bits[b_type], bits[s_type], kernel.group_blocks)
+    yield int(b_type == "kU4")
