@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from bazel_command import own_server, refusal
 from workspace import find_root
 
 ROOT = find_root(Path(os.environ["TOP_LEVEL_FILE"]))
@@ -58,31 +59,19 @@ def bazel_commands(document: Any) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def bazel() -> Iterator[list[str]]:
-    """A Bazel command with a server of its own."""
-    startup = [f"--output_user_root={os.environ['TEST_TMPDIR']}/output", "--max_idle_secs=60"]
-    command = [str(ROOT / "bazelw"), *startup]
-    yield command
-    subprocess.run([*command, "shutdown"], cwd=ROOT, check=False, capture_output=True)
-
-
-def refusal(bazel: list[str], flags: list[str]) -> str:
-    """What Bazel has against flags of its build command; empty if nothing."""
-    # A config is only known where it is defined, which the tests check by themselves.
-    flags = [flag for flag in flags if not flag.startswith("--config=")]
-    command = [*bazel, "canonicalize-flags", "--for_command=build", "--", *flags]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return "" if result.returncode == 0 else result.stderr
+    with own_server(ROOT, ROOT) as command:
+        yield command
 
 
 def test_bazel_refuses_flags_that_it_does_not_have(bazel):
-    assert "no_such_flag" in refusal(bazel, ["--jobs=2", "--no_such_flag"])
-    assert "--jobs" in refusal(bazel, ["--jobs=many"])
+    assert "no_such_flag" in refusal(bazel, ROOT, ["--jobs=2", "--no_such_flag"])
+    assert "--jobs" in refusal(bazel, ROOT, ["--jobs=many"])
 
 
 def test_bazel_knows_every_flag_of_the_fragment(bazel):
     flags = [flag for _, flag in fragment()]
     assert len(flags) > 20
-    assert refusal(bazel, flags) == ""
+    assert refusal(bazel, ROOT, flags) == ""
 
 
 @pytest.mark.parametrize("document", [GITHUB, GITLAB], ids=["github", "gitlab"])
@@ -92,7 +81,7 @@ def test_bazel_knows_every_flag_of_the_pipelines(bazel, document):
     for command in commands:
         assert command[1] == "build"
         flags = [word for word in command[2:] if word.startswith("-")]
-        assert refusal(bazel, flags) == ""
+        assert refusal(bazel, ROOT, flags) == ""
         used = {flag.removeprefix("--config=") for flag in flags if flag.startswith("--config=")}
         assert used and used <= configs()
 
@@ -103,7 +92,7 @@ def test_bazel_knows_every_flag_of_the_how_to(bazel):
     assert {flag.removeprefix("--config=") for flag in configured} <= configs()
     # Written without its value, an option of a value is still known by its name.
     unknown = [
-        flag for flag in sorted(named - configured) if "Unrecognized" in refusal(bazel, [flag])
+        flag for flag in sorted(named - configured) if "Unrecognized" in refusal(bazel, ROOT, [flag])
     ]
     assert unknown == []
     assert len(named) > 10

@@ -14,6 +14,7 @@ _KINDS = [
 def _rendered_impl(ctx):
     templates = {file.basename: file for file in ctx.files._templates}
     args = ctx.actions.args()
+    args.add("--sun-misc-unsafe-memory-access=allow")  # or Java warns of the jar's protobuf
     args.add("-jar", ctx.file._renderer)
     args.add(ctx.file.src, format = "--input=%s")
     args.add(ctx.outputs.out, format = "--output=%s")
