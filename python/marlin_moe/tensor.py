@@ -156,23 +156,34 @@ def _type_name(value: object) -> str:
 
 
 def _from_dlpack(name: str, tensor: Any, stream: int) -> Export:
-    device_type = int(tensor.__dlpack_device__()[0])
+    device_type, device = map(int, tensor.__dlpack_device__())
     if device_type not in (_dlpack.CUDA, _dlpack.CUDA_MANAGED):
         known = {_dlpack.CPU: "a tensor on the CPU", _dlpack.CUDA_HOST: "a tensor in pinned memory"}
         given = known.get(device_type, f"a tensor on DLPack device type {device_type}")
         raise invalid(name, given, "a tensor on a CUDA device")
-    try:
-        found = _dlpack.DlpackTensor(_capsule(tensor, stream))
-    except (BufferError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-        raise InvalidArgumentError(
-            f"{name} = {_type_name(tensor)} object is not allowed: it does not export its memory "
-            f"({error}); allowed: a tensor that does. A type that DLPack does not know can be "
-            "viewed as integers of the same width"
-        ) from error
+    with driver().device(device):  # torch exports from the current device only
+        try:
+            found = _dlpack.DlpackTensor(_capsule(tensor, stream))
+        except _EXPORT_ERRORS as error:
+            raise InvalidArgumentError(
+                f"{name} = {_type_name(tensor)} object is not allowed: it does not export its "
+                f"memory ({error}); allowed: a tensor that does. A type that DLPack does not know "
+                "can be viewed as integers of the same width"
+            ) from error
     view = TensorView(
         found.pointer, found.shape, found.dtype, found.device, found.strides, found.read_only
     )
     return Export(view, found.release)
+
+
+_EXPORT_ERRORS = (
+    AssertionError,
+    BufferError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def _capsule(tensor: Any, stream: int) -> Any:

@@ -29,7 +29,7 @@ _BITS = 4
 _ZERO = 8  # of kU4B8
 # Of the errors of single elements, as a share of the root mean square of the right results.
 _MOST_MEAN = 0.01
-_MOST_LARGEST = 0.08
+_MOST_LARGEST = 0.1
 # Times the mean error of PyTorch in bfloat16, which rounds at the same places.
 _MOST_TIMES_TORCH = 2.0
 
@@ -261,6 +261,7 @@ def on_two_devices(layer: Layer, tokens: Tokens) -> torch.Tensor:
 Way = Callable[[Layer, Tokens], torch.Tensor]
 # Those that have to give the same bits, and those that round elsewhere.
 SAME: dict[str, Way] = {
+    "again": lambda layer, tokens: layer.run(tokens),
     "another stream": on_another_stream,
     "array interface": from_interfaces,
     "step by step": step_by_step,
@@ -280,11 +281,11 @@ def check_tokens(layer: Layer, tokens: Tokens) -> Iterator[tuple[str, bool, str]
     yield "fused_moe", fine, _figures(ours)
     wrong = compare(torch.roll(result, 1, dims=1), right)
     yield "a wrong result is noticed", not wrong.small, _figures(wrong)
-    yield "again", bool(torch.equal(layer.run(tokens), result)), "the same bits"
     for name, way in SAME.items():
         got = way(layer, tokens)
         torch.cuda.synchronize()
-        yield name, bool(torch.equal(got, result)), f"same bits; {_figures(compare(got, right))}"
+        same = bool(torch.equal(got, result))
+        yield f"{name}, the same bits", same, _figures(compare(got, right))
     for name, way in OTHER.items():
         errors = compare(way(layer, tokens), right)
         yield name, errors.small, _figures(errors)

@@ -4,6 +4,7 @@
 // stub_calls() returns a line for each call: the function's name, the current device and the
 // fields, as name=value. Device of a pointer: its bits 32 to 34.
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -11,14 +12,16 @@
 
 namespace {
 
+std::mutex mutex;  // of what threads share
 std::string calls;
+thread_local std::string line;  // of the call that is being noted
 std::string all_lines;
 std::string error_message;
 int next_status = MARLIN_MOE_OK;
 std::size_t gemm_bytes = 4096;
 std::size_t align_bytes = 0;
 int init_status = 0;
-std::vector<int> devices = {0};
+thread_local std::vector<int> devices = {0};
 
 template <class Value>
 std::string text(Value value) {
@@ -30,16 +33,17 @@ std::string text(Pointee* pointer) {
 }
 
 void begin(const char* name) {
-  calls += std::string(name) + " device=" + std::to_string(devices.back());
+  line = std::string(name) + " device=" + std::to_string(devices.back());
 }
 
 template <class Value>
 void field(const char* name, Value value) {
-  calls += std::string(" ") + name + "=" + text(value);
+  line += std::string(" ") + name + "=" + text(value);
 }
 
 int end() {
-  calls += "\n";
+  const std::lock_guard<std::mutex> lock(mutex);
+  calls += line + "\n";
   const int status = next_status;
   next_status = MARLIN_MOE_OK;
   return status;
@@ -284,6 +288,7 @@ int cuEventDestroy_v2(void* event) {
 // What tests ask for.
 
 const char* stub_calls(void) {
+  const std::lock_guard<std::mutex> lock(mutex);
   all_lines.swap(calls);
   calls.clear();
   return all_lines.c_str();

@@ -89,6 +89,20 @@ def test_calls_run_on_the_tensors_device(
     assert stub.call("gemm_block_size")["device"] == current
 
 
+def test_tensors_are_exported_from_their_device(stub: Stub) -> None:
+    devices = []
+
+    class Watching(FakeTensor):
+        def __dlpack__(self, *, stream: Any = None, max_version: Any = None) -> Any:
+            stub._library.marlin_moe_gemm_block_size(1, 1, 1, 1)
+            devices.append(stub.call("gemm_block_size")["device"])
+            return self.producer.capsule()
+
+    x = Watching((4, 64), "float16", device=(CUDA, 2))
+    marlin_moe.silu_and_mul(x, out=Watching((4, 32), "float16", device=(CUDA, 2)))
+    assert devices == [2, 2]
+
+
 def test_cuda_array_interface(stub: Stub, memory: Memory) -> None:
     x = Interface((4, 64), "<f2", strides=(256, 2))
     out = memory((4, 64), "int8")
@@ -251,6 +265,20 @@ def test_workspaces_grow_and_keep_what_graphs_hold(stub: Stub, memory: Memory) -
     assert workspace._owners == made
     workspace.clear()
     assert workspace._owners == []
+
+
+def test_workspaces_are_aligned_whatever_memory_they_are_made_of(
+    stub: Stub, memory: Memory
+) -> None:
+    stub.set_bytes(0, 1000)
+    memory._next += 3
+    align(memory)
+    [owner] = [tensor for tensor in memory.made if tensor.dtype == "uint8"]
+    fields = stub.call("align")
+    start = fields["workspace"]
+    assert start % 256 == 0
+    assert owner.pointer <= start
+    assert start + fields["workspace_bytes"] <= owner.pointer + owner.shape[0]
 
 
 def test_only_workspaces_that_need_it_are_zeroed_and_once(stub: Stub, memory: Memory) -> None:

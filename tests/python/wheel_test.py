@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import csv
+import ensurepip
 import hashlib
+import importlib.util
 import os
 import re
 import subprocess
@@ -51,11 +53,19 @@ def run_python(folder: Path, code: str, **variables: str) -> list[str]:
     return result.stdout.splitlines()
 
 
+def pip() -> list[str]:
+    """Returns how pip is started: the interpreter's own, or that of ensurepip."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    [bundled] = Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")
+    return [sys.executable, str(bundled / "pip")]
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that pip installed the wheel in, without any network."""
     folder = tmp_path_factory.mktemp("installed")
-    command = [sys.executable, "-m", "pip", "--isolated", "install", "--no-deps", "--no-index"]
+    command = [*pip(), "--isolated", "install", "--no-deps", "--no-index"]
     command += ["--disable-pip-version-check", "--no-compile", "--target", str(folder), str(WHEEL)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
