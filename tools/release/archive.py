@@ -1,0 +1,111 @@
+"""Writes the release archive of a revision: sources only, the same bytes whenever it is made.
+
+archive.py --out FOLDER [--revision HEAD] [--repository FOLDER]
+
+FOLDER/marlin_moe_kernels-VERSION.tar.gz holds what Git has in the revision below
+marlin_moe_kernels-VERSION/, VERSION being that of its MODULE.bazel. Neither the work tree nor
+owners, times and permissions of this machine get into it. The SHA-256 is printed in the form that
+source.json of the Bazel Central Registry wants.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import gzip
+import hashlib
+import io
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+NAME = "marlin_moe_kernels"
+# What only the repository itself needs.
+_LEFT_OUT = (".bcr/", ".ci/", ".gitignore")
+
+
+class ReleaseError(Exception):
+    """The archive cannot be made; the message says why and what to do."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns the process's exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder that receives the archive")
+    parser.add_argument("--revision", default="HEAD", help="commit or tag, default HEAD")
+    # `bazel run` says where the workspace is, and where it was called.
+    default = os.environ.get("BUILD_WORKSPACE_DIRECTORY", ".")
+    parser.add_argument("--repository", type=Path, default=Path(default), help="Git checkout")
+    given = parser.parse_args(arguments)
+    out = Path(os.environ.get("BUILD_WORKING_DIRECTORY", ".")) / given.out
+    try:
+        version, content = archive(given.repository, given.revision)
+        path = out / f"{NAME}-{version}.tar.gz"
+        out.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_bytes(content)
+        partial.replace(path)
+    except (ReleaseError, OSError) as error:
+        print(f"archive.py: {error}", file=sys.stderr)
+        return 1
+    digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    print(f"{path}\nsha256-{digest}")
+    return 0
+
+
+def archive(repository: Path, revision: str) -> tuple[str, bytes]:
+    """Returns the version of a revision, and its archive."""
+    with tarfile.open(fileobj=io.BytesIO(_tree(repository, revision))) as tree:
+        version = _version(tree, revision)
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as result:
+            for member in sorted(tree.getmembers(), key=lambda member: member.name):
+                if member.isdir() or member.name.startswith(_LEFT_OUT):
+                    continue
+                entry = _entry(member, f"{NAME}-{version}/{member.name}")
+                result.addfile(entry, tree.extractfile(member) if member.isreg() else None)
+    return version, gzip.compress(packed.getvalue(), compresslevel=9, mtime=0)
+
+
+def _tree(repository: Path, revision: str) -> bytes:
+    safe = f"safe.directory={repository.resolve()}"
+    command = ["git", "-c", safe, "archive", "--format=tar", revision]
+    try:
+        result = subprocess.run(command, cwd=repository, capture_output=True, check=False)
+    except FileNotFoundError as error:
+        raise ReleaseError(f"{repository} does not exist, or git is not on PATH") from error
+    if result.returncode != 0:
+        raise ReleaseError(
+            f"git has no revision {revision} in {repository}: {result.stderr.decode().strip()}; "
+            "name a commit or tag of this repository"
+        )
+    return result.stdout
+
+
+def _version(tree: tarfile.TarFile, revision: str) -> str:
+    try:
+        module = tree.extractfile("MODULE.bazel")
+    except KeyError:
+        module = None
+    text = module.read().decode() if module else ""
+    match = re.search(rf'^module\(\s*name = "{NAME}",\s*version = "([\w.+-]+)"', text, re.MULTILINE)
+    if not match:
+        raise ReleaseError(f"revision {revision} has no MODULE.bazel of {NAME} with a version")
+    return match[1]
+
+
+def _entry(member: tarfile.TarInfo, name: str) -> tarfile.TarInfo:
+    """A file or link without anything of the machine that has it."""
+    entry = tarfile.TarInfo(name)
+    entry.type = member.type
+    entry.linkname = member.linkname
+    entry.size = member.size
+    entry.mode = 0o755 if member.mode & 0o100 else 0o644
+    return entry
+
+
+if __name__ == "__main__":
+    sys.exit(main())
