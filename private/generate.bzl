@@ -163,6 +163,7 @@ def _spec_content(ctx, families, schemes):
         "scheme_headers": ctx.attr.scheme_headers,
         "schemes": schemes,
         "selector": ctx.attr.selector,
+        "selector_fallback": ctx.attr.selector_fallback,
         "type_namespace": ctx.attr.type_namespace,
     }, indent = "  ") + "\n"
 
@@ -243,6 +244,7 @@ marlin_generated = rule(
             doc = "Whether the kernels' headers are this module's, with those of SCHEME_HEADERS.",
         ),
         "selector": attr.string(mandatory = True, doc = "Style of kernel_selector.h."),
+        "selector_fallback": attr.string(doc = "Statement of its last branch, or empty."),
         "test_family_archs": attr.string_list_dict(
             doc = "For tests: architectures that a family is compiled for whatever is asked for.",
         ),

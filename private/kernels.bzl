@@ -44,6 +44,18 @@ def _check_namespace(attribute, value):
             )
     return ""
 
+def _check_statement(attribute, value):
+    """Accepts an empty string or one line that ends as a statement does."""
+    if type(value) == type(""):
+        if not value:
+            return ""
+        if value[-1] in ";}" and not [c for c in value.elems() if c < " "]:
+            return ""
+    return "{} = {} is not allowed; allowed: a C++ statement in one line, such as \"return nullptr;\"".format(
+        attribute,
+        repr(value),
+    )
+
 def _check_archs(given):
     """Checks the type of cuda_archs, then its content."""
     if given == None:
@@ -76,6 +88,7 @@ def marlin_moe_kernels(
         type_namespace = "vllm",
         kernel_namespace = "marlin_moe_wna16",
         selector = "switch",
+        selector_fallback = "",
         copts = [],
         compress_mode = "size",
         features = [],
@@ -118,6 +131,9 @@ def marlin_moe_kernels(
         need different ones.
       selector: form of `kernel_selector.h`: `switch` (one switch over a packed key) or `chain`
         (`if` and `else if`).
+      selector_fallback: C++ statement in one line that `kernel_selector.h` executes if there is no
+        kernel for what is asked, such as `MY_CHECK(false, "no kernel");`. Default: none, so that the
+        variable `kernel` stays as it is.
       copts: more options for nvcc.
       compress_mode: how nvcc compresses device code: `none`, `size`, `speed`, `balance` or
         `default`.
@@ -137,6 +153,7 @@ def marlin_moe_kernels(
         argument_error = (
             checked.error or
             _check_choice("selector", selector, _SELECTOR_STYLES) or
+            _check_statement("selector_fallback", selector_fallback) or
             _check_choice("compress_mode", compress_mode, _COMPRESS_MODES) or
             _check_namespace("type_namespace", type_namespace) or
             _check_namespace("kernel_namespace", kernel_namespace)
@@ -149,6 +166,7 @@ def marlin_moe_kernels(
         quant_schemes = [scheme["name"] for scheme in QUANT_SCHEMES] if quant_schemes == None else quant_schemes,
         scheme_headers = kernel_hdrs == None,
         selector = str(selector),
+        selector_fallback = str(selector_fallback),
         test_family_archs = test_family_archs,
         type_namespace = str(type_namespace),
         visibility = ["//visibility:private"],

@@ -94,6 +94,7 @@ def write_spec(tmp_path: Path) -> Callable[..., Path]:
             "scheme_headers": True,
             "schemes": list(load_tables().schemes),
             "selector": "switch",
+            "selector_fallback": "",
             "type_namespace": "vllm",
         }
         path = tmp_path / "spec.json"

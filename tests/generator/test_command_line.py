@@ -37,6 +37,24 @@ def test_scheme_headers_can_be_left_out(run_gen, write_spec, tmp_path):
     assert not [name for name, text in contents(by_archs).items() if b'.cuh"' in text]
 
 
+@pytest.mark.parametrize("selector", ["switch", "chain"])
+def test_a_fallback_is_in_the_selector_alone(selector, run_gen, write_spec, tmp_path):
+    statement = 'CHECK(false, "no \\"kernel\\" {{ for }} <a> & b");'
+    plain, by_archs, by_spec = tmp_path / "plain", tmp_path / "archs", tmp_path / "spec"
+    options = ("--selector", selector)
+    assert run_gen("8.0,8.9", "--out-dir", plain, *options).returncode == 0
+    options += ("--selector-fallback", statement)
+    result = run_gen("8.0,8.9", "--out-dir", by_archs, *options)
+    assert result.returncode == 0, result.stderr
+    outputs = outputs_of(by_spec, sorted(contents(by_archs)))
+    spec = write_spec(selector=selector, selector_fallback=statement)
+    assert run_gen("--spec", spec, "--outputs", *outputs).returncode == 0
+    assert contents(by_spec) == contents(by_archs)
+    files = contents(by_archs)
+    assert files.pop("kernel_selector.h").decode().count(statement) == 1
+    assert files.items() <= contents(plain).items()
+
+
 def test_bytes_do_not_depend_on_the_run(run_gen, tmp_path):
     for name, archs in (("a", "8.0 8.9"), ("b", "sm_89+PTX, 86")):
         assert run_gen(archs, "--out-dir", tmp_path / name).returncode == 0
@@ -101,6 +119,10 @@ def test_bazel_run_writes_where_the_user_is(run_gen, tmp_path, monkeypatch):
         (["7.5", "--out-dir", "out", "--schemes", "mxfp4"], "no kernels: the quant schemes mxfp4"),
         (["8.0", "--out-dir", "out", "--selector", "if"], '"if" is not allowed; allowed: switch'),
         (["8.0", "--out-dir", "out", "--type-namespace", "1"], 'type_namespace = "1" is not allow'),
+        (
+            ["8.0", "--out-dir", "out", "--selector-fallback", "fail()"],
+            'selector_fallback = "fail()" is not allowed; allowed: a C++ statement in one line',
+        ),
         (["8.0"], "no --out-dir"),
         ([], "no architectures"),
         (["--clean"], "no architectures"),
@@ -130,6 +152,11 @@ def test_wrong_arguments_are_refused_in_one_message(arguments, message, run_gen,
         ({"schemes": []}, "schemes must be a list, not empty"),
         ({"schemes": [{"name": "x"}]}, 'quant scheme "x": fields = "name" is not allowed'),
         ({"selector": 1}, "selector must be a string"),
+        ({"selector_fallback": None}, "selector_fallback must be a string"),
+        (
+            {"selector_fallback": "fail();\nbreak;"},
+            'selector_fallback = "fail();\\nbreak;" is not allowed; allowed: a C++ statement in one l',
+        ),
         ({"scheme_headers": "no"}, "spec spec.json: scheme_headers must be true or false"),
         ({"scheme_headers": 0}, "spec spec.json: scheme_headers must be true or false"),
         (

@@ -93,6 +93,18 @@ WRONG_TARGETS = {
         {"selector": "table"},
         "selector = \"table\" is not allowed; allowed: \"switch\", \"chain\"",
     ),
+    "unfinished_selector_fallback": (
+        {"selector_fallback": "return nullptr"},
+        "selector_fallback = \"return nullptr\" is not allowed; allowed: a C++ statement in one line, such as \"return nullptr;\"",
+    ),
+    "long_selector_fallback": (
+        {"selector_fallback": "log();\nreturn nullptr;"},
+        "selector_fallback = \"log();\\nreturn nullptr;\" is not allowed; allowed: a C++ statement in one line",
+    ),
+    "selector_fallback_as_list": (
+        {"selector_fallback": ["return nullptr;"]},
+        "selector_fallback = [\"return nullptr;\"] is not allowed; allowed: a C++ statement in one line",
+    ),
     "wrong_compress_mode": (
         {"compress_mode": "tiny"},
         "compress_mode = \"tiny\" is not allowed; allowed: \"default\", \"size\", \"speed\", \"balance\", \"none\"",

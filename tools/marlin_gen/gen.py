@@ -2,7 +2,8 @@
 
 On the command line, with every kernel of the table that the architectures can run:
   gen.py "8.0,8.9,9.0" --out-dir DIR [--schemes gptq_int4,mxfp4] [--selector switch|chain]
-         [--type-namespace NAME] [--kernel-namespace NAME] [--no-scheme-headers] [--clean]
+         [--type-namespace NAME] [--kernel-namespace NAME] [--no-scheme-headers]
+         [--selector-fallback STATEMENT] [--clean]
   gen.py "8.0,8.9" --list [--json]     shows the kernels, writes nothing
   gen.py --list-schemes                shows the names for --schemes
   gen.py --clean --out-dir DIR         removes what this program wrote into DIR
@@ -63,6 +64,7 @@ def generate_new_kernels(
     type_namespace: str = specs.DEFAULT_TYPE_NAMESPACE,
     kernel_namespace: str = specs.DEFAULT_KERNEL_NAMESPACE,
     scheme_headers: bool = True,
+    selector_fallback: str = "",
     clean: bool = False,
 ) -> Report:
     """Writes every kernel file, kernel_selector.h and manifest.json into a directory.
@@ -77,6 +79,8 @@ def generate_new_kernels(
       kernel_namespace: C++ namespace of the kernel template.
       scheme_headers: include the headers that this module's kernels have for certain types; other
         kernel trees have kernel.h and marlin_template.h only.
+      selector_fallback: C++ statement in one line that the selector executes if there is no kernel
+        for what is asked; empty: its variable `kernel` stays as it is.
       clean: remove the generator's files first, so that all are written anew.
 
     Returns:
@@ -95,6 +99,7 @@ def generate_new_kernels(
         type_namespace=type_namespace,
         kernel_namespace=kernel_namespace,
         scheme_headers=scheme_headers,
+        selector_fallback=selector_fallback,
     )
     directory = Path(out_dir)
     texts = render(spec, tables)
@@ -174,6 +179,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_false",
         help="for kernels of another tree: include kernel.h and marlin_template.h only",
     )
+    parser.add_argument(
+        "--selector-fallback",
+        default="",
+        metavar="STATEMENT",
+        help="C++ statement that the selector executes if it finds no kernel",
+    )
     parser.add_argument("--list", action="store_true", help="show the kernels, write nothing")
     parser.add_argument("--json", action="store_true", help="with --list: show the manifest")
     parser.add_argument("--list-schemes", action="store_true", help="show the scheme names")
@@ -235,6 +246,7 @@ def _choices(options: argparse.Namespace) -> dict[str, Any]:
         "type_namespace": options.type_namespace,
         "kernel_namespace": options.kernel_namespace,
         "scheme_headers": options.scheme_headers,
+        "selector_fallback": options.selector_fallback,
     }
 
 

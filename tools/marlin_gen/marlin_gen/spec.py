@@ -21,6 +21,7 @@ DEFAULT_SELECTOR = "switch"
 DEFAULT_TYPE_NAMESPACE = "vllm"
 DEFAULT_KERNEL_NAMESPACE = "marlin_moe_wna16"
 
+_STATEMENT = re.compile(r"([^\x00-\x1f]*[;}])?")
 _NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(::[A-Za-z_][A-Za-z0-9_]*)*")
 _FIELDS = (
     "families",
@@ -28,6 +29,7 @@ _FIELDS = (
     "scheme_headers",
     "schemes",
     "selector",
+    "selector_fallback",
     "type_namespace",
 )
 
@@ -44,10 +46,18 @@ class Spec:
     scheme_headers: bool
     """Whether kernel files include the headers of SCHEME_HEADERS, as this module's kernels need."""
 
+    selector_fallback: str = ""
+    """C++ statement for a key without a kernel; empty: `kernel` stays as it is."""
+
     def __post_init__(self) -> None:
         if self.selector not in SELECTORS:
             raise GeneratorError(
                 f'selector = "{self.selector}" is not allowed; allowed: {", ".join(SELECTORS)}'
+            )
+        if not _STATEMENT.fullmatch(self.selector_fallback):
+            raise GeneratorError(
+                f"selector_fallback = {json.dumps(self.selector_fallback)} is not allowed; "
+                'allowed: a C++ statement in one line, such as "return nullptr;"'
             )
         for field in ("type_namespace", "kernel_namespace"):
             namespace = getattr(self, field)
@@ -67,6 +77,7 @@ def spec_for_archs(
     type_namespace: str = DEFAULT_TYPE_NAMESPACE,
     kernel_namespace: str = DEFAULT_KERNEL_NAMESPACE,
     scheme_headers: bool = True,
+    selector_fallback: str = "",
 ) -> Spec:
     """The spec for architectures such as "8.0,sm_89" and names of table schemes (default: all)."""
     families = families_for(parse_archs(archs, tables), tables)
@@ -82,6 +93,7 @@ def spec_for_archs(
         type_namespace=type_namespace,
         kernel_namespace=kernel_namespace,
         scheme_headers=scheme_headers,
+        selector_fallback=selector_fallback,
     )
 
 
@@ -103,7 +115,7 @@ def read_spec(path: Path, tables: Tables) -> Spec:
     for field in ("families", "schemes"):
         if not isinstance(raw[field], list) or not raw[field]:
             raise GeneratorError(f"spec {path.name}: {field} must be a list, not empty")
-    for field in ("selector", "type_namespace", "kernel_namespace"):
+    for field in ("selector", "selector_fallback", "type_namespace", "kernel_namespace"):
         if not isinstance(raw[field], str):
             raise GeneratorError(f"spec {path.name}: {field} must be a string")
     if not isinstance(raw["scheme_headers"], bool):
@@ -115,6 +127,7 @@ def read_spec(path: Path, tables: Tables) -> Spec:
         type_namespace=raw["type_namespace"],
         kernel_namespace=raw["kernel_namespace"],
         scheme_headers=raw["scheme_headers"],
+        selector_fallback=raw["selector_fallback"],
     )
 
 
