@@ -142,7 +142,8 @@ def test_scripts_have_the_options_of_commands_that_are_not_run(block):
     ids=identify,
 )
 def test_commands_without_bazel_run(block, tmp_path):
-    (tmp_path / "tools").symlink_to(ROOT / "tools")
+    for folder in ("private", "tools"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     for command in block.commands():
         if bazel_parts(command):
             continue

@@ -19,6 +19,13 @@ from workspace import find_root, list_files_and_links
 
 ROOT = find_root(Path(os.environ["TOP_LEVEL_FILE"]))
 PREFIX = "marlin_moe_kernels-0.1.0"
+PRESUBMIT = yaml.safe_load((ROOT / ".bcr/presubmit.yml").read_text())
+
+
+def build(bazel: list[str], workspace: Path, *arguments: str) -> None:
+    command = [*bazel, *arguments]
+    result = subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 def repository(folder: Path, date: str) -> Path:
@@ -82,18 +89,20 @@ def test_it_holds_the_sources_and_nothing_else(unpacked):
     assert not list(unpacked.rglob("__pycache__"))
 
 
-def test_a_module_of_the_archive_depends_on_it(unpacked):
+def test_a_module_that_depends_on_the_archive_is_analysed(unpacked):
     smoke = unpacked / "e2e/smoke"
     with own_server(unpacked, smoke) as bazel:
-        for flags in ([], ["--@rules_cuda//cuda:enable=False"]):
-            command = [*bazel, "build", "--nobuild", *flags, "//..."]
-            result = subprocess.run(command, cwd=smoke, capture_output=True, text=True, check=False)
-            assert result.returncode == 0, result.stderr
-        generator = ["@marlin_moe_kernels//tools/marlin_gen:gen", "@marlin_moe_kernels//:defs"]
-        result = subprocess.run(
-            [*bazel, "build", *generator], cwd=smoke, capture_output=True, text=True, check=False
-        )
-        assert result.returncode == 0, result.stderr
+        build(bazel, smoke, "build", "--nobuild", "//...")
+        build(bazel, smoke, "build", "@marlin_moe_kernels//:defs")
+
+
+def test_the_presubmit_of_the_registry_passes(unpacked):
+    module = unpacked / PRESUBMIT["bcr_test_module"]["module_path"]
+    (task,) = PRESUBMIT["bcr_test_module"]["tasks"].values()
+    with own_server(unpacked, module) as bazel:
+        build(bazel, module, "build", *PRESUBMIT["tasks"]["verify_targets"]["build_targets"])
+        build(bazel, module, "build", *task["build_targets"])
+        build(bazel, module, "test", *task["test_targets"])
 
 
 def test_a_revision_that_does_not_exist_is_refused(checkout, tmp_path, capsys):
@@ -118,8 +127,7 @@ def test_the_registry_files_fit_the_archive(unpacked):
     assert source["url"].endswith("/marlin_moe_kernels-{VERSION}.tar.gz")
     metadata = json.loads((ROOT / ".bcr/metadata.template.json").read_text())
     assert metadata["maintainers"] and metadata["versions"] == []
-    presubmit = yaml.safe_load((ROOT / ".bcr/presubmit.yml").read_text())
-    module = presubmit["bcr_test_module"]
+    module = PRESUBMIT["bcr_test_module"]
     assert (unpacked / module["module_path"] / "MODULE.bazel").is_file()
-    assert presubmit["matrix"] == module["matrix"]
-    assert presubmit["matrix"]["bazel"] == ["7.x", "8.x", "9.x"]
+    assert PRESUBMIT["matrix"] == module["matrix"]
+    assert PRESUBMIT["matrix"]["bazel"] == ["7.x", "8.x", "9.x"]
