@@ -27,10 +27,12 @@ def _debian_stardoc_impl(repository_ctx):
     java = repository_ctx.os.environ.get(_JAVA)
     if not python or not java:
         fail("This stand-in needs python3 on PATH and {}: run Bazel through ./bazelw".format(_JAVA))
-    fetch = repository_ctx.path(Label("//:fetch.py")).realpath
+
+    # This folder lies beside the bootstrap's sources, which reach the machine's mirror.
+    offline = repository_ctx.path(Label("//:debian.bzl")).realpath.dirname.dirname
     repository_ctx.report_progress("Downloading Stardoc")
     result = repository_ctx.execute(
-        [python, fetch, fetch.dirname.dirname, repository_ctx.path("")],
+        [python, offline.get_child("debian_package.py"), "bazel-stardoc", repository_ctx.path("")],
         environment = {"PYTHONDONTWRITEBYTECODE": "1"},
         timeout = 600,
     )

@@ -49,7 +49,9 @@ def test_most_headings_are_messages():
 def test_the_picture_shows_the_families():
     picture = (ROOT / "docs/architectures.svg").read_text()
     module = ast.parse((ROOT / "private/families.bzl").read_text())
-    tables = {node.targets[0].id: node.value for node in module.body if isinstance(node, ast.Assign)}
+    tables = {
+        node.targets[0].id: node.value for node in module.body if isinstance(node, ast.Assign)
+    }
     families = {family["name"]: family for family in ast.literal_eval(tables["FAMILIES"])}
     for name in families:
         assert f">{name}" in picture

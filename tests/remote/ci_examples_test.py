@@ -92,7 +92,9 @@ def test_bazel_knows_every_flag_of_the_how_to(bazel):
     assert {flag.removeprefix("--config=") for flag in configured} <= configs()
     # Written without its value, an option of a value is still known by its name.
     unknown = [
-        flag for flag in sorted(named - configured) if "Unrecognized" in refusal(bazel, ROOT, [flag])
+        flag
+        for flag in sorted(named - configured)
+        if "Unrecognized" in refusal(bazel, ROOT, [flag])
     ]
     assert unknown == []
     assert len(named) > 10
