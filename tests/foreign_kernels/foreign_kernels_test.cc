@@ -9,7 +9,7 @@ static int failures = 0;
 
 static void expect(bool condition, const char* what) {
   if (condition) return;
-  std::printf("failed: %s\n", what);
+  std::fprintf(stderr, "failed: %s\n", what);
   ++failures;
 }
 
