@@ -1,0 +1,129 @@
+"""The page holds what its inputs say, once and whole, and needs no network."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report
+from marlin_gen.render import kernels_of, manifest
+from marlin_gen.spec import spec_for_archs
+from marlin_gen.tables import load_tables
+
+FILE = "sm80_kernel_bfloat16_fe2m1f_bfloat16"
+
+# Two points on one side of the ridge and one on the other.
+BENCH: dict[str, Any] = {
+    "machine": {"device": "a GPU", "copy_gb_s": 3000.0, "matmul_tflop_s": 750.0},
+    "points": [
+        {
+            "layer": "down",
+            "case": "bf16_mxfp4_g32",
+            "m": m,
+            "us": us,
+            "weight_gb_s": 2000.0 / m,
+            "tflop_s": 5.0 * m,
+            "peer_us": None,
+        }
+        for m, us in ((1, 30.0), (16, 80.0), (64, 120.0))
+    ],
+}
+
+
+def spawn(mnemonic: str, output: str, start: int, seconds: int) -> dict[str, Any]:
+    """An entry of an execution log, as Bazel writes it."""
+    digest = {"hash": "00", "sizeBytes": "1000", "hashFunctionName": "SHA-256"}
+    return {
+        "commandArgs": ["tool"],
+        "environmentVariables": [],
+        "platform": {"properties": []},
+        "inputs": [],
+        "listedOutputs": [output],
+        "mnemonic": mnemonic,
+        "actualOutputs": [{"path": output, "digest": digest}],
+        "runner": "linux-sandbox",
+        "cacheHit": False,
+        "targetLabel": "//csrc/marlin_moe:kernels.sm80.fp4_weights",
+        "metrics": {
+            "executionWallTime": f"{seconds}s",
+            "startTime": f"2026-01-01T00:00:{start:02}Z",
+        },
+    }
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> dict[str, Path]:
+    """A manifest, a log of one compile and a benchmark."""
+    tables = load_tables()
+    spec = spec_for_archs("8.0", tables, schemes=["mxfp4"])
+    texts = {
+        "manifest": manifest(spec, kernels_of(spec, tables)),
+        "log": json.dumps(spawn("CudaCompile", f"bin/{FILE}.pic.o", 3, 7)),
+        "bench": json.dumps(BENCH),
+    }
+    paths = {}
+    for name, text in texts.items():
+        paths[name] = tmp_path / f"{name}.json"
+        paths[name].write_text(text, encoding="utf-8")
+    return paths
+
+
+def run(out: Path, inputs: dict[str, Path]) -> int:
+    named = [f"--{name}={path}" for name, path in inputs.items()]
+    return report.main([*named, f"--out={out}"])
+
+
+def plots(page: str) -> list[str]:
+    return re.findall(r'id="(plot-[a-z]+)" class="plotly-graph-div"', page)
+
+
+def without_library(page: str) -> str:
+    """The page without Plotly itself, which is the one script of more than a megabyte."""
+    return re.sub(r"<script[^>]*>.{1000000,}?</script>", "", page, flags=re.DOTALL)
+
+
+def test_page_shows_kernels_seconds_timeline_and_roofline(
+    tmp_path: Path, inputs: dict[str, Path]
+) -> None:
+    assert run(tmp_path / "page.html", inputs) == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    body = without_library(page)
+    assert "10 kernels" in body
+    assert re.search(rf"<td>{FILE}</td>.*?>7\.0*<", body)
+    assert {"plot-schemes", "plot-seconds", "plot-timeline", "plot-roofline"} <= set(plots(page))
+    assert body.count('"bf16_mxfp4_g32"') > 0
+
+
+def test_page_asks_the_network_for_nothing(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    assert run(tmp_path / "page.html", inputs) == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "default-src 'none'" in page
+    assert not re.findall(r"""<(?:script|link|img)[^>]+(?:src|href)="(?!data:)""", page)
+
+
+def test_equal_inputs_give_equal_pages(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    assert run(tmp_path / "a.html", inputs) == run(tmp_path / "b.html", inputs) == 0
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_what_is_not_given_leaves_a_sentence(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    assert run(tmp_path / "page.html", {"bench": inputs["bench"]}) == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert plots(page) == ["plot-roofline"]
+    assert without_library(page).count('class="missing"') > 2
+
+
+@pytest.mark.parametrize("name", ["manifest", "log", "bench"])
+def test_bad_input_is_named_and_the_old_page_stays(
+    name: str, tmp_path: Path, inputs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "page.html"
+    out.write_text("old", encoding="utf-8")
+    inputs[name].write_text("{", encoding="utf-8")
+    assert run(out, inputs) == 1
+    assert inputs[name].name in capsys.readouterr().err
+    assert out.read_text(encoding="utf-8") == "old"
+    assert sorted(path.name for path in tmp_path.glob("*page.html*")) == ["page.html"]
