@@ -164,7 +164,7 @@ CHECKS = {
     "mypy": Check(_is_typed_python, _mypy),
     "package_indexes": Check(_is_requirements, _package_indexes),
     "ruff": Check(_is_python, _ruff, "ruff"),
-    "text": Check(lambda path: True, _text),
+    "text": Check(lambda path: path.suffix != ".png", _text),
 }
 
 
