@@ -83,6 +83,15 @@ def test_list_as_json_is_the_manifest(run_gen, tmp_path):
     assert result.stdout == (tmp_path / "manifest.json").read_text()
 
 
+def test_list_shows_the_kernels_that_pass_every_filter(run_gen, tmp_path):
+    command = ["8.0,8.9", "--list", "--json", "--filter", "schemes=awq_int4"]
+    kernels = json.loads(run_gen(*command, "--filter", "threads=128").stdout)["instantiations"]
+    everything = json.loads(run_gen("8.0,8.9", "--list", "--json").stdout)["instantiations"]
+    wanted = [k for k in everything if "awq_int4" in k["schemes"] and k["threads"] == 128]
+    assert kernels == wanted
+    assert 0 < len(wanted) < len(everything)
+
+
 def test_list_schemes_names_the_table(run_gen, tables):
     assert run_gen("--list-schemes").stdout.split() == list(table_schemes(tables))
 
@@ -126,7 +135,11 @@ def test_bazel_run_writes_where_the_user_is(run_gen, tmp_path, monkeypatch):
         (["8.0"], "no --out-dir"),
         ([], "no architectures"),
         (["--clean"], "no architectures"),
-        (["8.0", "--json", "--out-dir", "out"], "--json goes with --list"),
+        (["8.0", "--json", "--out-dir", "out"], "--json and --filter go with --list"),
+        (["8.0", "--filter", "schemes=fp8", "--out-dir", "out"], "--filter go with --list"),
+        (["8.0", "--list", "--filter", "scheme=fp8"], "a column of file, schemes, a_type,"),
+        (["8.0", "--list", "--filter", "threads"], "allowed: COLUMN=VALUE"),
+        (["8.0", "--list", "--filter", "threads=64"], "values of threads: 256, 128"),
         (["--spec", "spec.json"], "--spec and --outputs go together"),
         (["--outputs", "a.cu"], "--spec and --outputs go together"),
         (["8.0", "--spec", "spec.json", "--outputs", "a.cu"], "--spec and --outputs go together"),

@@ -4,7 +4,8 @@ On the command line, with every kernel of the table that the architectures can r
   gen.py "8.0,8.9,9.0" --out-dir DIR [--schemes gptq_int4,mxfp4] [--selector switch|chain]
          [--type-namespace NAME] [--kernel-namespace NAME] [--no-scheme-headers]
          [--selector-fallback STATEMENT] [--clean]
-  gen.py "8.0,8.9" --list [--json]     shows the kernels, writes nothing
+  gen.py "8.0,8.9" --list [--json] [--filter schemes=mxfp4 ...]
+                                       shows the kernels, writes nothing
   gen.py --list-schemes                shows the names for --schemes
   gen.py --clean --out-dir DIR         removes what this program wrote into DIR
 
@@ -135,22 +136,51 @@ def generate_outputs(spec_file: Path, outputs: Sequence[Path]) -> None:
     write_files({paths[name]: text for name, text in texts.items()})
 
 
+def kernel_row(kernel: Instantiation) -> dict[str, str]:
+    """What --list shows of a kernel, by column; several schemes are separated by commas."""
+    return {
+        "file": kernel.file,
+        "schemes": ",".join(kernel.schemes),
+        "a_type": kernel.a_type.name,
+        "b_type": kernel.b_type.name,
+        "c_type": kernel.c_type.name,
+        "s_type": kernel.s_type.name,
+        **{name: str(value).lower() for name, value in kernel.shape.items()},
+    }
+
+
 def kernel_table(kernels: Sequence[Instantiation]) -> str:
     """A line for each kernel, in aligned columns, below a line of headings."""
-    headings = ("file", "schemes", "a_type", "b_type", "c_type", "s_type", *kernels[0].shape)
-    rows = [
-        (
-            kernel.file,
-            ",".join(kernel.schemes),
-            *(scalar.name for scalar in kernel.types),
-            *(str(value).lower() for value in kernel.shape.values()),
+    rows = [kernel_row(kernel) for kernel in kernels]
+    lines = [tuple(rows[0]), *(tuple(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "".join("  ".join(map(str.ljust, line, widths)).rstrip() + "\n" for line in lines)
+
+
+def filter_kernels(kernels: Sequence[Instantiation], filters: Sequence[str]) -> list[Instantiation]:
+    """The kernels that have every COLUMN=VALUE; of several schemes one suffices.
+
+    Raises:
+      GeneratorError: there is no such column, or no kernel is left.
+    """
+    left = list(kernels)
+    for text in filters:
+        column, _, value = text.partition("=")
+        columns = list(kernel_row(kernels[0]))
+        if column not in columns or not value:
+            raise GeneratorError(
+                f'--filter "{text}" is not allowed; allowed: COLUMN=VALUE with a column of '
+                + ", ".join(columns)
+            )
+        there = dict.fromkeys(
+            name for kernel in left for name in kernel_row(kernel)[column].split(",")
         )
-        for kernel in kernels
-    ]
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    return "".join(
-        "  ".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in (headings, *rows)
-    )
+        left = [kernel for kernel in left if value in kernel_row(kernel)[column].split(",")]
+        if not left:
+            raise GeneratorError(
+                f'--filter "{text}" leaves no kernel; values of {column}: {", ".join(there)}'
+            )
+    return left
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -187,6 +217,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="show the kernels, write nothing")
     parser.add_argument("--json", action="store_true", help="with --list: show the manifest")
+    parser.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="with --list: only kernels with this value, such as schemes=mxfp4; may be repeated",
+    )
     parser.add_argument("--list-schemes", action="store_true", help="show the scheme names")
     parser.add_argument("--clean", action="store_true", help="remove this program's files first")
     parser.add_argument("--spec", type=Path, metavar="SPEC", help="build action: what to generate")
@@ -215,8 +252,8 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         if not (options.spec and options.outputs) or options.archs or options.out_dir or shows:
             parser.error("--spec and --outputs go together, and with nothing else")
         generate_outputs(options.spec, options.outputs)
-    elif options.json and not options.list:
-        parser.error("--json goes with --list")
+    elif (options.json or options.filter) and not options.list:
+        parser.error("--json and --filter go with --list")
     elif options.list_schemes:
         print("\n".join(table_schemes(load_tables())))
     elif options.clean and not (options.archs or options.list) and options.out_dir:
@@ -253,7 +290,7 @@ def _choices(options: argparse.Namespace) -> dict[str, Any]:
 def _show_kernels(options: argparse.Namespace) -> None:
     tables = load_tables()
     spec = specs.spec_for_archs(" ".join(options.archs), tables, **_choices(options))
-    kernels = kernels_of(spec, tables)
+    kernels = filter_kernels(kernels_of(spec, tables), options.filter)
     sys.stdout.write(manifest(spec, kernels) if options.json else kernel_table(kernels))
 
 
