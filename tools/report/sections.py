@@ -99,7 +99,7 @@ def _object_bytes(data: Data) -> Section:
     if not any(file.size for file in data.files):
         return Section("bytes", title, missing=_NO_OBJECTS)
     text = "Sizes of object files. That of a kernel is its share of its file by cost, not measured."
-    figure = figures.treemap(data.files, lambda file: file.size, "bytes")
+    figure = figures.treemap(data.files, lambda file: file.size and file.size / 1024, "KiB")
     return Section("bytes", title, text, figure)
 
 
