@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -54,6 +55,20 @@ def test_what_is_not_given_leaves_a_sentence(tmp_path: Path, inputs: dict[str, P
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert plots(page) == ["plot-roofline"]
     assert without_library(page).count('class="missing"') > 2
+
+
+@pytest.mark.parametrize("runner", ["disk cache hit", "remote cache hit"])
+def test_compiles_out_of_a_cache_have_no_seconds(
+    runner: str, tmp_path: Path, inputs: dict[str, Path]
+) -> None:
+    compiled = json.loads(inputs["log"].read_text(encoding="utf-8"))
+    hit = {**compiled, "cacheHit": True, "runner": runner}
+    inputs["log"].write_text(json.dumps(hit), encoding="utf-8")
+    assert run(tmp_path / "page.html", inputs) == 0
+    body = without_library((tmp_path / "page.html").read_text(encoding="utf-8"))
+    (sentence,) = re.findall(r'id="seconds">.*?class="missing">([^<]*)<', body, re.DOTALL)
+    assert f"every compile of //csrc/marlin_moe:kernels in the log ({runner})" in sentence
+    assert "--disk_cache= --noremote_accept_cached" in sentence
 
 
 @pytest.mark.parametrize("name", ["manifest", "log", "bench"])

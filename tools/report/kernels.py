@@ -62,10 +62,14 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Compile:
-    """What a log says of a file's compile; `seconds` is None if the result was in a cache."""
+    """What a log says of a file's compile; `seconds` is None if the result was in a cache.
+
+    `runner` is what ran it, or which cache it was in, in the log's words.
+    """
 
     seconds: float | None
     size: int
+    runner: str
 
 
 def read_manifest(path: Path) -> list[Kernel]:
@@ -110,8 +114,13 @@ def compiles(spawns: Iterable[Spawn], target: str) -> dict[str, Compile]:
             objects = {path: file for path, file in spawn.outputs.items() if path.endswith(".o")}
             for path, file in objects.items():
                 seconds = None if spawn.cache_hit else spawn.seconds
-                found[object_stem(path)] = Compile(seconds, file.size)
+                found[object_stem(path)] = Compile(seconds, file.size, spawn.runner)
     return found
+
+
+def caches(compiled: Mapping[str, Compile]) -> list[str]:
+    """Returns the caches that results were in, in the log's words, such as `disk cache hit`."""
+    return sorted({made.runner for made in compiled.values() if made.seconds is None})
 
 
 def compiled_targets(spawns: Iterable[Spawn]) -> list[str]:

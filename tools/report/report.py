@@ -23,7 +23,15 @@ from pathlib import Path
 from build import build, full_label
 from errors import InputError
 from execution_log import LogError, Spawn, read_log
-from kernels import Kernel, compiled_targets, compiles, object_stem, read_manifest, source_files
+from kernels import (
+    Kernel,
+    caches,
+    compiled_targets,
+    compiles,
+    object_stem,
+    read_manifest,
+    source_files,
+)
 from marlin_gen.tables import load_tables
 from page import render, write_whole
 from resources import (
@@ -68,10 +76,12 @@ def gather(inputs: Inputs, scratch: Path) -> Data:
         # Other objects in the folder are not this target's.
         sizes = {name: size for name, size in sizes.items() if name in names}
         usages = _usages(kernels, inputs.objects, scratch)
+    compiled = compiles(spawns, inputs.target)
     return Data(
         target=inputs.target,
         kernels=kernels,
-        files=source_files(kernels or (), compiles(spawns, inputs.target), sizes),
+        files=source_files(kernels or (), compiled, sizes),
+        caches=caches(compiled),
         targets_in_log=compiled_targets(spawns),
         usages=usages,
         bars=timeline(spawns) if inputs.log else None,

@@ -24,6 +24,7 @@ class Data:
     target: str
     kernels: Sequence[Kernel] | None
     files: Sequence[SourceFile]
+    caches: Sequence[str]
     targets_in_log: Sequence[str]
     usages: Sequence[KernelUsage] | None
     bars: Sequence[Bar] | None
@@ -83,6 +84,14 @@ def _compile_seconds(data: Data) -> Section:
 def _why_no_seconds(data: Data) -> str:
     if data.bars is None:
         return _NO_LOG
+    if data.caches:
+        answers = ", ".join(data.caches)
+        return (
+            f"A cache answered every compile of {data.target} in the log ({answers}): none ran, so "
+            "there are no seconds. For these, build with a new --output_base and an "
+            "empty cache or none (--disk_cache= --noremote_accept_cached), write the log with "
+            "--execution_log_json_file=FILE, and give --log=FILE."
+        )
     if data.targets_in_log:
         others = ", ".join(data.targets_in_log)
         return (
