@@ -40,12 +40,14 @@ from resources import (
     match_kernels,
     objects_in,
     read_objects,
+    scalar_type_ids,
 )
 from roofline import read_benchmark
 from sections import Data, sections, summary
 from timeline import timeline
 
 _SHARED_MEMORY = Path(__file__).parent / "shared_memory"
+_TYPE_IDS = Path(__file__).parent / "type_ids"
 _DEFAULT_TARGET = "//csrc/marlin_moe:kernels"
 
 
@@ -96,7 +98,8 @@ def _usages(kernels: Sequence[Kernel], objects: Sequence[Path], scratch: Path) -
     if _SHARED_MEMORY.is_file():
         bits = {name: scalar.bits for name, scalar in load_tables().scalar_types.items()}
         shared = dynamic_shared_memory(kernels, bits, _SHARED_MEMORY)
-    return match_kernels(read_objects(chosen, scratch), kernels, shared)
+    ids = scalar_type_ids(_TYPE_IDS) if _TYPE_IDS.is_file() else {}
+    return match_kernels(read_objects(chosen, scratch), kernels, shared, ids)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,7 +6,8 @@ import importlib.metadata
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,31 +92,33 @@ def parse_usage(text: str) -> dict[tuple[str, str], Usage]:
 
 def match_kernels(
     usage: Mapping[str, Mapping[tuple[str, str], Usage]],
-    kernels: Iterable[Kernel],
+    kernels: Sequence[Kernel],
     dynamic_shared: Mapping[Kernel, int],
+    type_ids: Mapping[str, int],
 ) -> list[KernelUsage]:
     """Returns the kernels that the objects hold, in the manifest's order.
 
-    A file's kernels differ in the tile and the group alone; those that differ in nothing but the
-    type of their scales cannot be told apart and are left out.
+    A file's kernels differ in tile, group and type of the scales. That type's id is looked at only
+    where the rest is alike, because kernels of other origin may have other ids.
 
     Args:
       usage: what parse_usage() returns, by file.
       kernels: those of the manifest.
       dynamic_shared: bytes of a block's dynamic shared memory.
+      type_ids: what stands for a scalar type in a symbol.
     """
-    keyed: dict[tuple[str, tuple[int, ...]], list[Kernel]] = {}
-    for kernel in kernels:
-        keyed.setdefault((kernel.file, _tile_key(kernel)), []).append(kernel)
-    functions: dict[tuple[str, tuple[int, ...]], list[tuple[str, Usage]]] = {}
+    alike = Counter((kernel.file, _tile_key(kernel)) for kernel in kernels)
+    functions: dict[tuple[str, tuple[int, ...]], list[tuple[int, str, Usage]]] = {}
     for file, entries in usage.items():
         for (arch, function), figures in entries.items():
-            functions.setdefault((file, _mangled_key(function)), []).append((arch, figures))
+            if arguments := _template_arguments(function):
+                key = file, arguments[4:11]
+                functions.setdefault(key, []).append((arguments[3], arch, figures))
     found = []
-    for key, members in keyed.items():
-        if len(members) == 1:
-            (kernel,) = members
-            for arch, figures in functions.get(key, []):
+    for kernel in kernels:
+        key = kernel.file, _tile_key(kernel)
+        for s_id, arch, figures in functions.get(key, []):
+            if alike[key] == 1 or s_id == type_ids.get(kernel.types[3]):
                 found.append(KernelUsage(kernel, arch, figures, dynamic_shared.get(kernel)))
     return found
 
@@ -133,14 +136,14 @@ def _tile_key(kernel: Kernel) -> tuple[int, ...]:
     )
 
 
-def _mangled_key(function: str) -> tuple[int, ...]:
+def _template_arguments(function: str) -> tuple[int, ...]:
+    """The twelve of a kernel, in the order of its declaration; none of any other function."""
     match = _MARLIN.search(function)
     if not match:
         return ()
-    arguments = [
+    return tuple(
         -int(digits) if sign else int(digits) for sign, digits in _ARGUMENT.findall(match[1])
-    ]
-    return tuple(arguments[4:11])
+    )
 
 
 def read_objects(objects: Sequence[Path], scratch: Path) -> dict[str, dict[tuple[str, str], Usage]]:
@@ -194,6 +197,21 @@ def dynamic_shared_memory(
     if result.returncode != 0 or len(numbers) != len(known):
         raise InputError(f"{program.name} failed: {result.stderr.strip()}")
     return dict(zip(known, numbers, strict=True))
+
+
+def scalar_type_ids(program: Path) -> dict[str, int]:
+    """Returns what stands for each scalar type in the symbols of this repository's kernels.
+
+    Args:
+      program: //tools/report:type_ids, which has them from the kernels' own header.
+
+    Raises:
+      InputError: the program fails.
+    """
+    result = subprocess.run([program], capture_output=True, text=True)
+    if result.returncode != 0:
+        raise InputError(f"{program.name} failed: {result.stderr.strip()}")
+    return {name: int(number) for name, number in map(str.split, result.stdout.splitlines())}
 
 
 def _shape(kernel: Kernel, bits: Mapping[str, int]) -> Iterator[int]:
