@@ -11,6 +11,7 @@ import report
 from kernels import Kernel
 from marlin_gen.tables import load_tables
 from resources import Usage, match_kernels, scalar_type_ids
+from sections import Data, sections
 
 KERNEL = Kernel(
     file="sm80_kernel_bfloat16_fe2m1f_bfloat16",
@@ -55,6 +56,23 @@ def test_kernels_that_differ_in_the_scales_alone_are_told_apart(type_ids: dict[s
         (KERNEL, 80),
         (OTHER_SCALES, 90),
     ]
+
+
+def test_shared_memory_is_that_of_this_template_alone() -> None:
+    own = SYMBOL.replace("_ZN16marlin_moe_wna16", "_ZN2my7kernels").replace("NS_12", "NS0_12")
+    foreign = SYMBOL.replace("NS_12KernelParamsE", "PKiPfi")
+    other = SYMBOL.replace("NS_12KernelParamsE", "N5other12KernelParamsE")
+    symbols = {"sm_80": own, "sm_86": foreign, "sm_90": other}
+    objects = {KERNEL.file: {(arch, symbol): usage(80) for arch, symbol in symbols.items()}}
+    found = match_kernels(objects, [KERNEL], {KERNEL: 4096}, {})
+    assert [(one.arch, one.dynamic_shared, one.shared) for one in found] == [
+        ("sm_80", 4096, 4096),
+        ("sm_86", None, 0),
+        ("sm_90", None, 0),
+    ]
+    data = Data("//a:b", [KERNEL], [], [], [], found, None, None)
+    (section,) = (section for section in sections(data) if section.id == "shared")
+    assert section.text.startswith("2 of 3 compiled kernels are not of this repository's template")
 
 
 def test_ids_of_other_origin_are_no_obstacle_where_nothing_is_alike() -> None:

@@ -20,6 +20,8 @@ _USAGE = re.compile(r"(REG|STACK|SHARED|LOCAL):(\d+)")
 # Marlin<12 integers>, as the Itanium C++ ABI spells it: each is L, its type, n if negative, E.
 _MARLIN = re.compile(r"6MarlinI((?:L[a-z]n?\d+E){12})E")
 _ARGUMENT = re.compile(r"L[a-z](n?)(\d+)E")
+# What this repository's template takes: KernelParams of the kernel's own namespace.
+_OWN_PARAMETERS = re.compile(r"EvNS[0-9A-Z]*_12KernelParamsE$")
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,17 @@ class Usage:
 
 @dataclass(frozen=True)
 class KernelUsage:
-    """A kernel as compiled for an architecture; `dynamic_shared` is None where it is not known."""
+    """A kernel as compiled for an architecture.
+
+    `foreign` tells that it is of another template than this repository's; `dynamic_shared` is None
+    where it is not known, as for those.
+    """
 
     kernel: Kernel
     arch: str
     usage: Usage
     dynamic_shared: int | None
+    foreign: bool
 
     @property
     def shared(self) -> int:
@@ -104,22 +111,24 @@ def match_kernels(
     Args:
       usage: what parse_usage() returns, by file.
       kernels: those of the manifest.
-      dynamic_shared: bytes of a block's dynamic shared memory.
+      dynamic_shared: bytes of a block's dynamic shared memory with this repository's template.
       type_ids: what stands for a scalar type in a symbol.
     """
     alike = Counter((kernel.file, _tile_key(kernel)) for kernel in kernels)
-    functions: dict[tuple[str, tuple[int, ...]], list[tuple[int, str, Usage]]] = {}
+    functions: dict[tuple[str, tuple[int, ...]], list[tuple[int, str, Usage, bool]]] = {}
     for file, entries in usage.items():
         for (arch, function), figures in entries.items():
             if arguments := _template_arguments(function):
                 key = file, arguments[4:11]
-                functions.setdefault(key, []).append((arguments[3], arch, figures))
+                foreign = not _OWN_PARAMETERS.search(function)
+                functions.setdefault(key, []).append((arguments[3], arch, figures, foreign))
     found = []
     for kernel in kernels:
         key = kernel.file, _tile_key(kernel)
-        for s_id, arch, figures in functions.get(key, []):
+        for s_id, arch, figures, foreign in functions.get(key, []):
             if alike[key] == 1 or s_id == type_ids.get(kernel.types[3]):
-                found.append(KernelUsage(kernel, arch, figures, dynamic_shared.get(kernel)))
+                dynamic = None if foreign else dynamic_shared.get(kernel)
+                found.append(KernelUsage(kernel, arch, figures, dynamic, foreign))
     return found
 
 

@@ -128,13 +128,25 @@ def _resources(data: Data) -> Iterator[Section]:
         text += f" {len(data.kernels) - kernels} kernels of the manifest were not found in objects."
     histogram = figures.register_histogram(data.usages)
     yield Section("registers", registers, text, histogram, _usage_table(data.usages))
-    text = (
+    yield Section(
+        "shared", shared, _what_is_shared(data.usages), figures.occupancy_scatter(data.usages)
+    )
+    yield _spills(spills, data.usages)
+
+
+def _what_is_shared(usages: Sequence[KernelUsage]) -> str:
+    """Says what the plot of shared memory shows, and why it does not show the rest."""
+    foreign = sum(usage.foreign for usage in usages)
+    if foreign:
+        return (
+            f"{foreign} of {len(usages)} compiled kernels are not of this repository's template: "
+            "what they need of dynamic shared memory is not known, and static is shown alone."
+        )
+    if any(usage.dynamic_shared is None for usage in usages):
+        return "Static shared memory alone: the dynamic part is not known."
+    return (
         "What cuobjdump says is static, and the dynamic part as this repository's kernels need it."
     )
-    if any(usage.dynamic_shared is None for usage in data.usages):
-        text = "Static shared memory alone: the dynamic part is not known."
-    yield Section("shared", shared, text, figures.occupancy_scatter(data.usages))
-    yield _spills(spills, data.usages)
 
 
 def _spills(title: str, usages: Sequence[KernelUsage]) -> Section:
