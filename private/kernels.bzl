@@ -22,6 +22,7 @@ load(":settings.bzl", "ANY_FAMILY", "flag_specs", "given_specs")
 
 _SELECTOR_STYLES = ["switch", "chain"]
 _COMPRESS_MODES = ["default", "size", "speed", "balance", "none"]
+_OWN_KERNEL_HDRS = Label("//csrc/marlin_moe:kernel_hdrs")
 
 def _check_choice(attribute, value, allowed):
     if value in allowed:
@@ -76,6 +77,13 @@ def _target_specs(family, given, archs, test_family_archs):
         return flag_specs(family, SUPPORTED_NUMBERS)
     return given_specs(family, archs, SUPPORTED_NUMBERS)
 
+def _has_own_template(kernel_hdrs):
+    """Returns whether kernel_hdrs, where it tells its labels, names this module's headers."""
+    return type(kernel_hdrs) == type([]) and _OWN_KERNEL_HDRS in [
+        native.package_relative_label(header)
+        for header in kernel_hdrs
+    ]
+
 def marlin_moe_kernels(
         name,
         cuda_archs = None,
@@ -124,8 +132,9 @@ def marlin_moe_kernels(
       hdrs: public headers of `srcs`.
       deps: libraries that kernels and `srcs` need.
       kernel_hdrs: headers of the kernel template: `kernel.h`, `marlin_template.h`, and what they
-        include. Default: those of this module, whose generated files also include the header that
-        decodes their weights.
+        include. Default: those of this module,
+        `@marlin_moe_kernels//csrc/marlin_moe:kernel_hdrs`. With these, named or not, generated files
+        also include the header that decodes their weights.
       type_namespace: C++ namespace of the scalar types (`vllm` in `vllm::kU4B8`).
       kernel_namespace: C++ namespace of the kernels. Two targets of one program that share kernels
         need different ones.
@@ -146,6 +155,9 @@ def marlin_moe_kernels(
       **kwargs: other attributes that every rule has, such as `testonly`.
     """
     checked = _check_archs(cuda_archs)
+    if kernel_hdrs == None:
+        kernel_hdrs = [_OWN_KERNEL_HDRS]
+    own_template = _has_own_template(kernel_hdrs)
     common = dict(kwargs, features = features, tags = tags + ["manual"])
     marlin_generated(
         name = name + ".generated",
@@ -164,7 +176,7 @@ def marlin_moe_kernels(
         has_srcs = bool(srcs),
         kernel_namespace = str(kernel_namespace),
         quant_schemes = [scheme["name"] for scheme in QUANT_SCHEMES] if quant_schemes == None else quant_schemes,
-        scheme_headers = kernel_hdrs == None,
+        scheme_headers = own_template,
         selector = str(selector),
         selector_fallback = str(selector_fallback),
         test_family_archs = test_family_archs,
@@ -180,7 +192,7 @@ def marlin_moe_kernels(
     )
     marlin_kernel_headers(
         name = name + ".headers",
-        hdrs = [Label("//csrc/marlin_moe:kernel_hdrs")] if kernel_hdrs == None else kernel_hdrs,
+        hdrs = kernel_hdrs,
         visibility = ["//visibility:private"],
         **common
     )
@@ -204,7 +216,7 @@ def marlin_moe_kernels(
             **compiled
         )
     for family in FAMILIES:
-        for group in source_groups(family, kernel_hdrs == None):
+        for group in source_groups(family, own_template):
             libraries[group.name] = "{}.{}".format(name, group.name)
             native.filegroup(
                 name = libraries[group.name] + ".generated",

@@ -140,7 +140,13 @@ def rule_fixtures(name):
     Args:
       name: prefix of those whose arguments are right.
     """
-    for out in ["launcher.cu", "lonely/marlin_template.h", "other/kernel.h", "other/marlin_template.h"]:
+    for out in [
+        "launcher.cu",
+        "lonely/marlin_template.h",
+        "other/kernel.h",
+        "other/marlin_template.h",
+        "other/more.h",
+    ]:
         write_file(
             name = out + "_file",
             out = out,
@@ -183,6 +189,19 @@ def rule_fixtures(name):
         quant_schemes = SCHEMES,
         tags = ["manual"],
     )
+
+    # This module's headers, named.
+    for suffix, headers in [
+        ("default_headers", ["//csrc/marlin_moe:kernel_hdrs"]),
+        ("more_headers", ["other/more.h", "@marlin_moe_kernels//csrc/marlin_moe:kernel_hdrs"]),
+    ]:
+        marlin_moe_kernels(
+            name = "{}_with_{}".format(name, suffix),
+            cuda_archs = ["8.0"],
+            kernel_hdrs = headers,
+            quant_schemes = SCHEMES,
+            tags = ["manual"],
+        )
     marlin_moe_kernels(
         name = name + "_every_scheme",
         tags = ["manual"],
