@@ -1,0 +1,100 @@
+"""The points that the MoE GEMM is timed at: layers of three models, quantisations, tokens."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+TOKENS = (1, 4, 16, 64, 256, 1024, 4096)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One GEMM of a model's MoE layer. `down`: one row of A per id, weights multiplied."""
+
+    name: str
+    num_experts: int
+    top_k: int
+    k: int
+    n: int
+    down: bool
+
+
+LAYERS = (
+    Layer("mixtral_gate_up", 8, 2, 4096, 28672, False),
+    Layer("mixtral_down", 8, 2, 14336, 4096, True),
+    Layer("qwen3_gate_up", 128, 8, 2048, 1536, False),
+    Layer("qwen3_down", 128, 8, 768, 2048, True),
+    Layer("dsv3_gate_up", 256, 8, 7168, 4096, False),
+    Layer("dsv3_down", 256, 8, 2048, 7168, True),
+)
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """One case: its name (the peer's where it has figures), types and group size.
+
+    `layers`: how many of LAYERS it is timed on; `optional`: only where --case names it.
+    """
+
+    name: str
+    a_type: str
+    b_type: str
+    c_type: str
+    s_type: str
+    group_size: int
+    layers: int = 4
+    optional: bool = False
+
+    @property
+    def a_bits(self) -> int:
+        return 8 if self.a_type in ("kS8", "kFE4M3fn") else 16
+
+    @property
+    def b_bits(self) -> int:
+        return 8 if self.b_type in ("kU8B128", "kFE4M3fn") else 4
+
+    @property
+    def scale_bytes(self) -> int:
+        return 1 if self.s_type in ("kFE4M3fn", "kFE8M0fnu") else 2
+
+    def scales_per_expert(self, layer: Layer) -> int:
+        groups = 1 if self.group_size == -1 else layer.k // self.group_size
+        return groups * layer.n
+
+    def weight_bytes(self, layer: Layer) -> int:
+        return layer.k * layer.n * self.b_bits // 8
+
+    def expert_bytes(self, layer: Layer) -> float:
+        """Bytes of one expert: weights, scales and zero points."""
+        zero_point = 0.5 if self.b_type == "kU4" else 0
+        scale = self.scale_bytes + zero_point
+        return self.weight_bytes(layer) + self.scales_per_expert(layer) * scale
+
+
+_BF16, _F16 = "kBFloat16", "kFloat16"
+QUANTISATIONS = (
+    Quantisation("bf16_u4b8_g128", _BF16, "kU4B8", _BF16, _BF16, 128, layers=6),
+    Quantisation("fp16_u4awq_g128", _F16, "kU4", _F16, _F16, 128),
+    Quantisation("bf16_mxfp4_g32", _BF16, "kFE2M1f", _BF16, "kFE8M0fnu", 32),
+    Quantisation("bf16_fp8_ch", _BF16, "kFE4M3fn", _BF16, _BF16, -1),
+    Quantisation("bf16_fp8_g128", _BF16, "kFE4M3fn", _BF16, _BF16, 128),
+    Quantisation("bf16_nvfp4_g16", _BF16, "kFE2M1f", _BF16, "kFE4M3fn", 16),
+    Quantisation("bf16_u8b128_g128", _BF16, "kU8B128", _BF16, _BF16, 128),
+    Quantisation("s8_u4b8_g128", "kS8", "kU4B8", _BF16, _BF16, 128, optional=True),
+    Quantisation("s8_u4b8_ch", "kS8", "kU4B8", _BF16, _BF16, -1, optional=True),
+    Quantisation("e4m3_u4b8_g128", "kFE4M3fn", "kU4B8", _BF16, _BF16, 128, optional=True),
+    Quantisation("e4m3_mxfp4_g32", "kFE4M3fn", "kFE2M1f", _BF16, "kFE8M0fnu", 32, optional=True),
+)
+
+
+def selected(options: argparse.Namespace) -> Iterator[tuple[Layer, Quantisation, int]]:
+    """Yields the points asked for, case by case."""
+    for case in QUANTISATIONS:
+        if options.case not in case.name or (case.optional and not options.case):
+            continue
+        for layer in LAYERS[: case.layers]:
+            if options.only in layer.name:
+                for tokens in options.tokens:
+                    yield layer, case, tokens

@@ -1,0 +1,99 @@
+"""Tables of timed points, beside figures of the peer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def peer_figure(peer: dict[str, Any], point: dict[str, Any]) -> float | None:
+    row = peer["microseconds"].get(point["layer"], {}).get(point["case"])
+    return row[peer["m"].index(point["m"])] if row and point["m"] in peer["m"] else None
+
+
+def print_points(points: list[dict[str, Any]]) -> None:
+    print(
+        f"{'layer':16} {'case':16} {'M':>5} {'us':>8} {'stream':>8} {'host':>5} {'peer':>8} "
+        f"{'faster':>6} {'GB/s':>5} {'TF/s':>5} {'blk':>3} {'config':>18}  best of sweep"
+    )
+    for p in points:
+        host = f"{p['host_us']:.1f}" if p["host_us"] is not None else "-"
+        peer, faster = (f"{p['peer_us']:.1f}", f"{p['faster']:.2f}") if p["peer_us"] else ("-", "-")
+        print(
+            f"{p['layer']:16} {p['case']:16} {p['m']:5} {p['us']:8.1f} {p['stream_us']:8.1f} "
+            f"{host:>5} {peer:>8} {faster:>6} {p['weight_gb_s']:5.0f} {p['tflop_s']:5.0f} "
+            f"{p['block_size']:3} {_config_text(p):>18}  {_best_text(p)}"
+        )
+
+
+def _config_text(entry: dict[str, Any]) -> str:
+    tile = f"{entry['thread_k']},{entry['thread_n']},{entry['threads']}"
+    return f"{tile}/{entry['blocks_per_sm']}/{entry['stripe_slack']}"
+
+
+def _best_text(point: dict[str, Any]) -> str:
+    if not point.get("sweep"):
+        return ""
+    best = point["sweep"][0]
+    gain = point["us"] / best["us"]
+    return f"{best['us']:.1f} (x{gain:.2f}) block {best['block_size']} {_config_text(best)}"
+
+
+def print_compact(points: list[dict[str, Any]]) -> None:
+    """Prints a line for each layer and case: microseconds, and how many times the peer's speed."""
+    tokens = sorted({point["m"] for point in points})
+    print(f"{'us (peer / ours)':33}" + "".join(f"{'M ' + str(m):>14}" for m in tokens))
+    rows: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    for point in points:
+        rows.setdefault((point["layer"], point["case"]), {})[point["m"]] = point
+    for (layer, case), row in rows.items():
+        cells = [_cell(row[m]) if m in row else "" for m in tokens]
+        print(f"{layer:15} {case:17}" + "".join(f"{cell:>14}" for cell in cells))
+
+
+def _cell(point: dict[str, Any]) -> str:
+    return f"{point['us']:.1f}" + (f" ({point['faster']:.2f})" if point["faster"] else "")
+
+
+def geometric_mean(ratios: list[float]) -> float:
+    return math.exp(sum(map(math.log, ratios)) / len(ratios))
+
+
+def print_means(points: list[dict[str, Any]]) -> None:
+    """Prints how many times as fast as the peer each case is, and all of them, as means."""
+    compared = [point for point in points if point["faster"]]
+    for name in [*dict.fromkeys(point["case"] for point in compared), "all"]:
+        members = [point for point in compared if name in (point["case"], "all")]
+        if members:
+            mean = geometric_mean([point["faster"] for point in members])
+            worst = min(members, key=lambda point: point["faster"])
+            print(
+                f"{name:17} {mean:.3f} times as fast as the peer (geometric mean of "
+                f"{len(members)}); least {worst['faster']:.2f}: {worst['layer']} {worst['case']} "
+                f"M {worst['m']}"
+            )
+
+
+def print_slow(points: list[dict[str, Any]], limit: float) -> None:
+    """Prints the points that are less than `limit` times as fast as the peer, slowest first."""
+    slow = sorted(
+        (point for point in points if point["faster"] < limit), key=lambda point: point["faster"]
+    )
+    print(f"{len(slow)} of {len(points)} points are less than {limit} times as fast as the peer")
+    for p in slow:
+        print(
+            f"{p['layer']:15} {p['case']:17} M {p['m']:4}: {p['us']:.1f} us, peer "
+            f"{p['peer_us']:.1f} us ({p['faster']:.2f}); block size {p['block_size']}, peer "
+            f"{p['peer_block_size']}"
+        )
+
+
+def print_bandwidth(points: list[dict[str, Any]], copy_gb_s: float) -> None:
+    """Prints, for few tokens, how fast weights are read beside copies that move as many bytes."""
+    for name in dict.fromkeys(point["case"] for point in points):
+        few = [point for point in points if point["case"] == name and point["m"] <= 16]
+        large = [f"{100 * point['weight_gb_s'] / copy_gb_s:.0f}" for point in few]
+        same = [f"{100 * point['copy_same_bytes_us'] / point['us']:.0f}" for point in few]
+        if few:
+            print(f"{name:17} M <= 16, weight bytes in % of a large copy's: {' '.join(large)}")
+            print(f"{'':17} in % of a copy of as many bytes: {' '.join(same)}")

@@ -1,0 +1,173 @@
+"""Tests of the benchmarks' parts that need no GPU: points, tables, the peer's arguments."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+
+import bench_tables
+import numpy as np
+import pytest
+import vllm_operator
+from bench_points import LAYERS, QUANTISATIONS, TOKENS, Layer, Quantisation, selected
+
+_CASES = [case for case in QUANTISATIONS if case.name in vllm_operator.CASES]
+_SMALL = Layer("small", 4, 2, 256, 128, False)
+
+
+def _options(
+    case: str = "", only: str = "", tokens: tuple[int, ...] = TOKENS
+) -> argparse.Namespace:
+    return argparse.Namespace(case=case, only=only, tokens=list(tokens))
+
+
+def _point(case: str, m: int, us: float, peer_us: float) -> dict[str, object]:
+    return {
+        "layer": "small",
+        "case": case,
+        "m": m,
+        "us": us,
+        "peer_us": peer_us,
+        "faster": peer_us / us,
+        "block_size": 16,
+        "peer_block_size": 8,
+        "weight_gb_s": 1500.0,
+        "copy_same_bytes_us": 0.75 * us,
+    }
+
+
+def test_the_comparison_has_a_point_for_each_layer_case_and_number_of_tokens():
+    points = [point for point in selected(_options()) if point[1] in _CASES]
+    assert len(_CASES) == len(vllm_operator.CASES)
+    assert len(points) == len(set(points)) == (6 + 4 * 4) * 7
+
+
+def test_optional_cases_have_to_be_named():
+    optional = {case.name for case in QUANTISATIONS if case.optional}
+    assert optional and not optional & {case.name for _, case, _ in selected(_options())}
+    assert {case.name for _, case, _ in selected(_options("s8_u4b8_ch"))} == {"s8_u4b8_ch"}
+    few = list(selected(_options(only="down", tokens=(3,))))
+    assert few and all(layer.down and tokens == 3 for layer, _, tokens in few)
+
+
+@pytest.mark.parametrize(
+    ("ids", "experts", "block_size"),
+    [
+        (2, 8, 8),
+        (57, 8, 8),
+        (58, 8, 16),
+        (115, 8, 16),
+        (116, 8, 32),
+        (230, 8, 32),
+        (231, 8, 48),
+        (345, 8, 48),
+        (346, 8, 64),
+        (8192, 8, 64),
+        (2048, 256, 16),
+    ],
+)
+def test_the_peers_block_size_leaves_a_tenth_of_the_block_free(ids, experts, block_size):
+    assert vllm_operator.peer_block_size(ids, experts) == block_size
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("kU4", 0x4000000000400),
+        ("kU4B8", 0x4000000100400),
+        ("kFE4M3fn", 0xA000000010304),
+        ("kFE2M1f", 0x2000000010102),
+    ],
+)
+def test_the_peers_ids_of_weight_types(name, number):
+    assert vllm_operator.type_id(name) == number
+
+
+@pytest.mark.parametrize("case", _CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
+def test_shapes_hold_just_the_bytes_of_the_experts(layer, case):
+    shapes = vllm_operator.operand_shapes(layer, case)
+    word_bytes = 4 * sum(math.prod(shapes[name]) for name in shapes if name != "scales")
+    total = word_bytes + math.prod(shapes["scales"]) * case.scale_bytes
+    assert total == layer.num_experts * case.expert_bytes(layer)
+    assert all(shape[0] == layer.num_experts for shape in shapes.values())
+    assert ("zero_points" in shapes) == (case.b_type == "kU4")
+
+
+def _arguments(case: Quantisation, layer: Layer, rows: int, block_size: int) -> list[object]:
+    shapes = vllm_operator.operand_shapes(layer, case)
+    operands = {name: np.zeros(math.prod(shape), np.int8) for name, shape in shapes.items()}
+    for name in ("sorted_token_ids", "expert_ids", "num_tokens_past_padded"):
+        operands[name] = name
+    shared = {name: name for name in ("c", "topk_weights", "workspace")}
+    shared["a"] = np.zeros((rows, layer.k), np.int8)
+    return vllm_operator.arguments(layer, case, block_size, shared, operands)
+
+
+@pytest.mark.parametrize("case", _CASES, ids=lambda case: case.name)
+def test_arguments_are_those_of_the_operator_in_its_order(case):
+    given = _arguments(case, _SMALL, 5, 32)
+    shapes = vllm_operator.operand_shapes(_SMALL, case)
+    assert len(given) == 26
+    assert [given[2].shape, given[4].shape] == [shapes["b"], shapes["scales"]]
+    assert given[7] is None if case.b_type != "kU4" else given[7].shape == shapes["zero_points"]
+    assert given[1] == "c" and [given[i] for i in (3, 5, 6)] == [None] * 3
+    assert given[8:13] == [
+        "workspace",
+        "sorted_token_ids",
+        "expert_ids",
+        "num_tokens_past_padded",
+        "topk_weights",
+    ]
+    type_id = vllm_operator.type_id(case.b_type)
+    assert given[13:20] == [32, 2, False, type_id, 5, 128, 256]
+    assert given[20:] == [False, True, False, -1, -1, -1]
+
+
+def test_the_second_gemm_has_a_row_for_each_id_and_multiplies_by_their_weights():
+    given = _arguments(_CASES[0], Layer("small_down", 4, 2, 256, 128, True), 10, 8)
+    assert given[13:16] == [8, 1, True]
+    assert given[17] == 10
+
+
+def test_operands_of_the_wrong_size_are_refused():
+    operands = {"b": np.zeros(8), "scales": np.zeros(8)}
+    with pytest.raises(ValueError, match="reshape"):
+        vllm_operator.arguments(_SMALL, _CASES[0], 8, {}, operands)
+
+
+def test_the_table_has_microseconds_and_the_peers_share(capsys):
+    bench_tables.print_compact([_point("one", 1, 10.0, 12.0), _point("one", 64, 20.0, 19.0)])
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split() == "us (peer / ours) M 1 M 64".split()
+    assert row.split() == "small one 10.0 (1.20) 20.0 (0.95)".split()
+
+
+def test_means_are_geometric_and_name_the_least(capsys):
+    points = [_point("one", 1, 10.0, 5.0), _point("one", 4, 10.0, 20.0), _point("two", 1, 1.0, 8.0)]
+    bench_tables.print_means(points)
+    one, two, everything = capsys.readouterr().out.splitlines()
+    assert one.startswith("one ") and "1.000 times" in one
+    assert two.startswith("two ") and "8.000 times" in two and one.endswith("0.50: small one M 1")
+    assert everything.startswith("all ") and "2.000 times" in everything
+
+
+def test_slow_points_stand_with_both_times_slowest_first(capsys):
+    points = [_point("one", 1, 10, 9.4), _point("one", 4, 10, 9.5), _point("two", 16, 10, 5)]
+    bench_tables.print_slow(points, 0.95)
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.startswith("2 of 3 points")
+    assert "two" in first and "10.0 us, peer 5.0 us (0.50); block size 16, peer 8" in first
+    assert "one" in second and "(0.94)" in second
+
+
+def test_bandwidth_is_that_of_few_tokens_beside_both_copies(capsys):
+    bench_tables.print_bandwidth([_point("one", m, 10.0, 9.0) for m in (1, 16, 64)], 3000.0)
+    large, same = capsys.readouterr().out.splitlines()
+    assert large.endswith("in % of a large copy's: 50 50")
+    assert same.endswith("in % of a copy of as many bytes: 75 75")
+
+
+if __name__ == "__main__":
+    sys.exit(pytest.main([__file__, "-q"]))
