@@ -115,21 +115,13 @@ def moe_gemm(
       `out`, or the tensor that was made in its place.
     """
     with Call(stream, a, empty) as call:
-        problem = _Problem(call, a, weights, a_type, c_type, top_k)
-        args = problem.args
-        problem.take_activations(a_scales, topk_weights)
-        problem.take_alignment(alignment)
-        args.expert_parallel, args.atomic_reduce = expert_parallel, atomic_reduce
-        result, view = call.output(
-            "out", out, problem.c_type.dtypes, (args.m * top_k, args.n), "[m * top_k, n]"
-        )
-        args.c = view.pointer
-        chosen = None if config is None else _abi.GemmConfig(*config)
-        size = call.query("gemm_workspace_size", args, chosen)
-        use = "atomic gemm" if atomic_reduce else "gemm"
-        with scratch(call, workspace, use, size, zeroed=True) as memory:
-            args.workspace, args.workspace_bytes = memory
-            call.run("gemm", args, chosen)
+        gemm = Gemm(call, a, weights, a_type, c_type, top_k)
+        gemm.take_activations(a_scales, topk_weights)
+        gemm.take_alignment(alignment)
+        gemm.args.expert_parallel, gemm.args.atomic_reduce = expert_parallel, atomic_reduce
+        result = gemm.take_output(out)
+        gemm.plan(config)
+        gemm.launch(workspace)
         return result
 
 
@@ -159,7 +151,7 @@ def moe_gemm_workspace_size(
       config: a kernel choice.
     """
     with Call(None, a) as call:
-        args = _Problem(call, a, weights, a_type, c_type, top_k).args
+        args = Gemm(call, a, weights, a_type, c_type, top_k).args
         args.block_size = block_size
         args.expert_parallel, args.atomic_reduce = expert_parallel, atomic_reduce
         chosen = None if config is None else _abi.GemmConfig(*config)
@@ -186,19 +178,18 @@ def moe_gemm_choose_config(
       c_type: type of the result.
     """
     with Call(None, a) as call:
-        args = _Problem(call, a, weights, a_type, c_type, top_k).args
+        args = Gemm(call, a, weights, a_type, c_type, top_k).args
         args.block_size = block_size
         found = _abi.GemmConfig()
         call.run("gemm_choose_config", args, found)
         return GemmConfig(*(int(getattr(found, name)) for name in GemmConfig._fields))
 
 
-class _Problem:
+class Gemm:
     """A GEMM's operands, checked against each other, in the struct of the C interface.
 
     Attributes:
       args: the struct; what the constructor does not take is still empty.
-      c_type: type of the result.
     """
 
     def __init__(
@@ -211,6 +202,8 @@ class _Problem:
         top_k: int,
     ) -> None:
         self._call = call
+        self._config: _abi.GemmConfig | None = None
+        self._workspace_size = 0
         view = call.tensor("a", a, None, (None, None), "[m, k]", rows=True)
         self._a_type = type_of_tensor("a_type", a_type, "a", view.dtype)
         if view.dtype not in self._a_type.dtypes:
@@ -227,8 +220,8 @@ class _Problem:
             stream=call.stream,
         )
         scales = self._take_weights(weights, k)
-        self.c_type = self._choose_c_type(c_type, scales)
-        self.args.c_type = self.c_type
+        self._c_type = self._choose_c_type(c_type, scales)
+        self.args.c_type = self._c_type
         self._take_extras(weights)
 
     def _take_weights(self, weights: ExpertWeights, k: int) -> ScalarType:
@@ -281,7 +274,7 @@ class _Problem:
         self._take(
             "global_scales", weights.global_scales, ("float32",), (experts,), "(num_experts,)"
         )
-        self._take("bias", weights.bias, self.c_type.dtypes, (experts, n), "[num_experts, n]")
+        self._take("bias", weights.bias, self._c_type.dtypes, (experts, n), "[num_experts, n]")
         for name in ("g_idx", "perm"):
             tensor = getattr(weights, name)
             self._take(name, tensor, ("int32",), (experts, k), "[num_experts, k]")
@@ -299,6 +292,51 @@ class _Problem:
             self._take(name, getattr(alignment, name), ("int32",), (None,), "one-dimensional")
         used = alignment.num_tokens_past_padded
         self._take("num_tokens_past_padded", used, ("int32",), (1,), "(1,)")
+
+    def take_output(self, out: Tensor | None) -> Any:
+        """Takes the caller's result or makes one; returns it."""
+        shape = (self.args.m * self.args.top_k, self.args.n)
+        result, view = self._call.output("out", out, self._c_type.dtypes, shape, "[m * top_k, n]")
+        self.args.c = view.pointer
+        return result
+
+    def plan(self, config: GemmConfig | None = None) -> None:
+        """Lets the library check sizes and types, and choose a kernel."""
+        self._config = None if config is None else _abi.GemmConfig(*config)
+        self._workspace_size = self._call.query("gemm_workspace_size", self.args, self._config)
+
+    def check_pointers(self) -> None:
+        """Checks what the library does not before the launch: operands that lack or lie askew."""
+        args, act_order = self.args, self.args.group_size == GROUP_SIZE_ACT_ORDER
+        operands = (
+            ("a", 16, True),
+            ("b", 16, True),
+            ("scales", 16, True),
+            ("zero_points", 16, args.b_type == ScalarType.U4),
+            ("global_scales", 4, args.s_type == ScalarType.FE4M3FN),
+            ("bias", 16, args.bias is not None),
+            ("g_idx", 16, act_order),
+            ("perm", 16, act_order),
+            ("topk_weights", 4, args.topk_weights is not None),
+        )
+        for name, alignment, needed in operands:
+            address = getattr(args, name)
+            if needed and not address:
+                raise invalid(name, "null", "a device pointer")
+            if needed and address % alignment:
+                allowed = f"a device pointer aligned to {alignment} bytes"
+                raise invalid(name, "a misaligned pointer", allowed)
+        chunk = 128 // self._a_type.bits
+        if args.a_stride % chunk:
+            raise invalid("a_stride", args.a_stride, f"a multiple of {chunk}")
+
+    def launch(self, workspace: Workspace | Tensor | None) -> None:
+        """Enqueues the kernel that was planned."""
+        args = self.args
+        use = "atomic gemm" if args.atomic_reduce else "gemm"
+        with scratch(self._call, workspace, use, self._workspace_size, zeroed=True) as memory:
+            args.workspace, args.workspace_bytes = memory
+            self._call.run("gemm", args, self._config)
 
     def _take(self, name: str, tensor: Any, *checks: Any) -> TensorView | None:
         view = self._call.optional(name, tensor, *checks)

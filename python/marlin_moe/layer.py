@@ -19,7 +19,7 @@ from ._call import Call, Empty
 from .activations import QuantizedActivations, quantize_activations, silu_and_mul, topk_sum
 from .align import Alignment, alignment_capacity, moe_align, moe_gemm_block_size
 from .errors import MarlinMoeError, invalid
-from .gemm import ExpertWeights, moe_gemm
+from .gemm import ExpertWeights, Gemm
 from .scalar_type import ScalarType, to_scalar_type, type_of_tensor
 from .tensor import Tensor, TensorView
 from .workspace import Workspace, shared_workspace
@@ -132,13 +132,20 @@ class _Layer:
             (self.num_experts, self.intermediate // 16, hidden * down_bits // 2),
             "[num_experts, intermediate / 16, hidden * bits / 2], as gate_up.b and x have",
         )
-        self._gate_up = dataclasses.replace(gate_up, b=first)
-        self._down = dataclasses.replace(down, b=second)
+        self._gate_up = self._with_factor("gate_up", dataclasses.replace(gate_up, b=first))
+        self._down = self._with_factor("down", dataclasses.replace(down, b=second))
+
+    def _with_factor(self, name: str, weights: ExpertWeights) -> ExpertWeights:
+        """Returns weights whose a_factor is checked."""
+        factor = self._call.optional(
+            f"{name}.a_factor", weights.a_factor, ("float32",), (1,), "(1,)"
+        )
+        return dataclasses.replace(weights, a_factor=factor)
 
     def run(
         self, routing: _Routing, block_size: int | None, workspace: Workspace, out: TensorView
     ) -> None:
-        """Launches all steps."""
+        """Launches all steps, after checking the arguments of both GEMMs."""
         top_k = routing.ids.shape[1]
         size = block_size or moe_gemm_block_size(
             self._x.shape[0], routing.num_experts, top_k, self._a_type or self._type
@@ -148,6 +155,8 @@ class _Layer:
         blocks = Alignment(
             parts["sorted_token_ids"], parts["expert_ids"], parts["num_tokens_past_padded"], size
         )
+        first = self._gemm("gate_up", parts, blocks, top_k)
+        second = self._gemm("down", parts, blocks, 1, routing.weights)
         with _step("moe_align"):
             moe_align(
                 routing.ids,
@@ -159,18 +168,14 @@ class _Layer:
                 workspace=workspace,
                 **shared,
             )
-        gemm = {"alignment": blocks, "workspace": workspace, "c_type": self._type, **shared}
         with _step("gate_up"):
-            a = self._quantise(self._x, self._gate_up, parts, "x")
-            moe_gemm(**a, weights=self._gate_up, top_k=top_k, out=parts["gate_up"], **gemm)
+            self._quantise("gate_up", parts)
+            first.launch(workspace)
         with _step("silu_and_mul"):
             silu_and_mul(parts["gate_up"], out=parts["activated"], **shared)
         with _step("down"):
-            a = self._quantise(parts["activated"], self._down, parts, "activated")
-            factors = routing.weights
-            moe_gemm(
-                **a, weights=self._down, top_k=1, topk_weights=factors, out=parts["down"], **gemm
-            )
+            self._quantise("down", parts)
+            second.launch(workspace)
         with _step("topk_sum"):
             topk_sum(
                 parts["down"],
@@ -182,20 +187,48 @@ class _Layer:
                 **shared,
             )
 
-    def _quantise(
-        self, x: TensorView, weights: ExpertWeights, parts: dict[str, TensorView], name: str
-    ) -> dict[str, Any]:
-        """Returns a GEMM's arguments for activations, after quantising them where that is asked."""
+    def _gemm(
+        self,
+        name: str,
+        parts: dict[str, TensorView],
+        blocks: Alignment,
+        top_k: int,
+        topk_weights: TensorView | None = None,
+    ) -> Gemm:
+        """Returns a GEMM that is checked and ready to launch."""
+        source, weights = self._operands(name, parts)
+        scales = None
+        if self._a_type is not None:
+            source, scales = parts[f"{name} values"], parts[f"{name} scales"]
+        with _step(name):
+            gemm = Gemm(self._call, source, weights, self._a_type, self._type, top_k)
+            gemm.take_activations(scales, topk_weights)
+            gemm.take_alignment(blocks)
+            gemm.take_output(parts[name])
+            gemm.plan()
+            gemm.check_pointers()
+        return gemm
+
+    def _operands(
+        self, name: str, parts: dict[str, TensorView]
+    ) -> tuple[TensorView, ExpertWeights]:
+        """Returns a GEMM's activations, before they are quantised, and its weights."""
+        if name == "gate_up":
+            return self._x, self._gate_up
+        return parts["activated"], self._down
+
+    def _quantise(self, name: str, parts: dict[str, TensorView]) -> None:
+        """Quantises a GEMM's activations, where that is asked."""
         if self._a_type is None:
-            return {"a": x}
-        values, scales = quantize_activations(
-            x,
+            return
+        source, weights = self._operands(name, parts)
+        quantize_activations(
+            source,
             out_type=self._a_type,
             factor=weights.a_factor,
             out=QuantizedActivations(parts[f"{name} values"], parts[f"{name} scales"]),
             stream=self._call.stream,
         )
-        return {"a": values, "a_scales": scales, "a_type": self._a_type}
 
     def _carve(
         self, routing: _Routing, block_size: int, workspace: Workspace
@@ -215,10 +248,10 @@ class _Layer:
         if self._a_type is not None:
             byte = self._a_type.dtypes[0]
             parts |= {
-                "x values": ((m, hidden), byte),
-                "x scales": ((m,), "float32"),
-                "activated values": ((ids, inner), byte),
-                "activated scales": ((ids,), "float32"),
+                "gate_up values": ((m, hidden), byte),
+                "gate_up scales": ((m,), "float32"),
+                "down values": ((ids, inner), byte),
+                "down scales": ((ids,), "float32"),
             }
         device = self._call.device
         views, used = {}, 0

@@ -33,9 +33,15 @@ class Stub:
         [fields] = [fields for called, fields in self.calls() if called == name]
         return fields
 
-    def fail(self, status: int, message: str) -> None:
-        """Makes the next call return a status and leave a message."""
-        self._library.stub_fail(status, message.encode())
+    def fail(self, status: int, message: str, having: str = "") -> None:
+        """Makes the next call return a status and leave a message.
+
+        Args:
+          status: what the call returns.
+          message: what the library says then.
+          having: a part of the call's line, name=value, that others do not have; empty: any call.
+        """
+        self._library.stub_fail(status, message.encode(), having.encode())
 
     def set_bytes(self, gemm: int, align: int) -> None:
         """Sets what the workspace queries answer."""

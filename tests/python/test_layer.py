@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import marlin_moe
 import pytest
-from capsules import Memory
-from marlin_moe import ExpertWeights, InvalidArgumentError, ScalarType, Workspace
+from capsules import FakeTensor, Memory
+from marlin_moe import ExpertWeights, InvalidArgumentError, NoKernelError, ScalarType, Workspace
 from stub import Stub
 
 EXPERTS, HIDDEN, INNER, M, TOP_K, STREAM = 16, 256, 128, 5, 4, 0x5000
@@ -202,11 +203,77 @@ def test_wrong_arguments_are_named(
     assert launches(stub) == []
 
 
-def test_errors_of_a_step_name_it(stub: Stub, memory: Memory) -> None:
+SCALES = (EXPERTS, INNER // 128, HIDDEN)
+WRONG_DOWN: dict[str, tuple[Callable[[Memory], dict[str, Any]], str]] = {
+    "shape": (
+        lambda memory: {"bias": memory((EXPERTS, 1), "bfloat16")},
+        "down: bias = shape (16, 1) is not allowed; allowed: ",
+    ),
+    "dtype": (
+        lambda memory: {"scales": memory(SCALES, "float32")},
+        "down: scales = dtype float32",
+    ),
+    "device": (
+        lambda memory: {"scales": memory(SCALES, "bfloat16", 1)},
+        "down: scales = a tensor on cuda:1 is not allowed; allowed: cuda:0, as x is",
+    ),
+    "gaps": (
+        lambda memory: {
+            "scales": FakeTensor(SCALES, "bfloat16", strides=(2 * HIDDEN, 2 * HIDDEN, 2))
+        },
+        "down: scales = strides (512, 512, 2) of shape (16, 1, 256) is not allowed; allowed: ",
+    ),
+    "alignment": (
+        lambda memory: {"scales": FakeTensor(SCALES, "bfloat16", byte_offset=8)},
+        "down: scales = a misaligned pointer is not allowed; allowed: a device pointer aligned to "
+        "16 bytes",
+    ),
+    "no zero points": (
+        lambda memory: {"b_type": "kU4"},
+        "down: zero_points = null is not allowed; allowed: a device pointer",
+    ),
+    "no permutation": (
+        lambda memory: {"group_size": 0, "g_idx": memory((EXPERTS, INNER), "int32")},
+        "down: perm = null is not allowed; allowed: a device pointer",
+    ),
+    "factor": (
+        lambda memory: {"a_factor": memory((2,), "float32")},
+        "down.a_factor = shape (2,) is not allowed; allowed: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_DOWN)
+def test_wrong_operands_of_the_second_gemm_are_named_before_anything_runs(
+    stub: Stub, memory: Memory, wrong: str
+) -> None:
+    changes, message = WRONG_DOWN[wrong]
     given = arguments(memory)
-    given["down"] = dataclasses.replace(given["down"], bias=memory((EXPERTS, 1), "bfloat16"))
-    with pytest.raises(InvalidArgumentError, match=r"^down: bias = shape \(16, 1\)"):
+    given["down"] = dataclasses.replace(given["down"], **changes(memory))
+    with pytest.raises(InvalidArgumentError) as caught:
         run(memory, given)
+    assert str(caught.value).startswith(message)
+    assert launches(stub) == []
+
+
+@pytest.mark.parametrize("refused", ["gate_up", "down"])
+def test_what_the_library_refuses_of_either_gemm_is_known_before_anything_runs(
+    stub: Stub, memory: Memory, refused: str
+) -> None:
+    given = arguments(memory)
+    k = HIDDEN if refused == "gate_up" else INNER
+    stub.fail(3, "no kernel", having=f" k={k} ")
+    with pytest.raises(NoKernelError, match=rf"^{refused}: no kernel"):
+        run(memory, given)
+    assert launches(stub) == []
+
+
+def test_rows_that_a_gemm_cannot_read_are_refused(stub: Stub, memory: Memory) -> None:
+    given = arguments(memory)
+    given["x"] = FakeTensor((M, HIDDEN), "bfloat16", strides=(HIDDEN + 4, 1))
+    with pytest.raises(InvalidArgumentError, match=r"^gate_up: a_stride = 260 is not allowed"):
+        run(memory, given)
+    assert launches(stub) == []
 
 
 def test_other_activation_types_are_refused(stub: Stub, memory: Memory) -> None:
