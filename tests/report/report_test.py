@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import report
+from build import full_label
+from errors import InputError
 
 FILE = "sm80_kernel_bfloat16_fe2m1f_bfloat16"
 
@@ -55,6 +57,25 @@ def test_what_is_not_given_leaves_a_sentence(tmp_path: Path, inputs: dict[str, P
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert plots(page) == ["plot-roofline"]
     assert without_library(page).count('class="missing"') > 2
+
+
+@pytest.mark.parametrize(
+    ("given", "full"),
+    [
+        ("//:kernels", "//:kernels"),
+        ("//a/b", "//a/b:b"),
+        ("//a/b:c", "//a/b:c"),
+        ("@other//:kernels", "@other//:kernels"),
+    ],
+)
+def test_labels_are_understood(given: str, full: str) -> None:
+    assert full_label(given) == full
+
+
+@pytest.mark.parametrize("wrong", ["kernels", ":kernels", "//", "//:", "//a/", "//a/:b", "//a b"])
+def test_what_is_no_label_is_refused(wrong: str) -> None:
+    with pytest.raises(InputError, match="is no label such as"):
+        full_label(wrong)
 
 
 @pytest.mark.parametrize("runner", ["disk cache hit", "remote cache hit"])

@@ -26,10 +26,12 @@ def full_label(target: str) -> str:
     Raises:
       InputError: it is no absolute label.
     """
-    package, separator, name = target.partition(":")
-    if "//" not in package or package.endswith("/") or any(c.isspace() for c in target):
+    package, _, name = target.partition(":")
+    name = name or package.rpartition("/")[2]
+    _, absolute, folder = package.partition("//")
+    if not (absolute and name) or folder.endswith("/") or any(c.isspace() for c in target):
         raise InputError(f"--target={target!r} is no label such as //csrc/marlin_moe:kernels")
-    return target if separator and name else f"{package}:{package.rpartition('/')[2]}"
+    return f"{package}:{name}"
 
 
 def build(
