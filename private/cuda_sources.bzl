@@ -10,13 +10,16 @@ KERNEL_FEATURES = ["-dbg", "-fastbuild", "-opt", "-nvcc_fixed_random_seed"]
 # -static-global-template-stub: kernels are referenced from other files. -frandom-seed and -objtemp
 # together make a repeated compile byte-identical.
 KERNEL_COPTS = [
-    "-O3",
     "-std=c++17",
     "-DNDEBUG",
     "-static-global-template-stub=false",
     "-frandom-seed=marlin_moe_kernels",
     "-objtemp",
 ]
+
+# -O is about host code alone. Generated files have nothing of it but what registers kernels.
+HOST_OPTIMISED = ["-O3"]
+STUBS_OPTIMISED = ["-O1"]
 
 def requires_cuda():
     """As requires_cuda() of rules_cuda, for callers in modules that do not see rules_cuda."""
@@ -38,7 +41,7 @@ def cuda_source_library(name, copts = [], **kwargs):
     cuda_library(
         name = name,
         archs = flag_specs(ANY_FAMILY, SUPPORTED_NUMBERS),
-        copts = KERNEL_COPTS + ["--compress-mode=size"] + copts,
+        copts = KERNEL_COPTS + HOST_OPTIMISED + ["--compress-mode=size"] + copts,
         features = KERNEL_FEATURES,
         target_compatible_with = requires_cuda(),
         **kwargs

@@ -13,7 +13,14 @@ depend on the architectures asked for.
 
 load("@rules_cuda//cuda:defs.bzl", "cuda_library", SUPPORTED_NUMBERS = "cuda_archs")
 load(":archs.bzl", "parse_cuda_archs")
-load(":cuda_sources.bzl", "KERNEL_COPTS", "KERNEL_FEATURES", "requires_cuda")
+load(
+    ":cuda_sources.bzl",
+    "HOST_OPTIMISED",
+    "KERNEL_COPTS",
+    "KERNEL_FEATURES",
+    "STUBS_OPTIMISED",
+    "requires_cuda",
+)
 load(":families.bzl", "FAMILIES")
 load(":generate.bzl", "marlin_generated", "source_groups")
 load(":libraries.bzl", "marlin_kernel_headers", "marlin_kernels_library", "marlin_selector")
@@ -199,11 +206,11 @@ def marlin_moe_kernels(
 
     compiled = dict(
         common,
-        copts = KERNEL_COPTS + ["--compress-mode={}".format(compress_mode)] + copts,
         features = KERNEL_FEATURES + features,
         target_compatible_with = target_compatible_with + requires_cuda(),
         visibility = ["//visibility:private"],
     )
+    options = KERNEL_COPTS + ["--compress-mode={}".format(compress_mode)]
     libraries = {}
     if srcs:
         libraries[ANY_FAMILY] = name + ".srcs"
@@ -211,6 +218,7 @@ def marlin_moe_kernels(
             name = name + ".srcs",
             srcs = srcs,
             hdrs = hdrs,
+            copts = options + HOST_OPTIMISED + copts,
             archs = _target_specs(ANY_FAMILY, cuda_archs, checked.archs, {}),
             deps = [name + ".headers", name + ".selector"] + deps,
             **compiled
@@ -229,6 +237,7 @@ def marlin_moe_kernels(
             cuda_library(
                 name = libraries[group.name],
                 srcs = [libraries[group.name] + ".generated"],
+                copts = options + STUBS_OPTIMISED + copts,
                 archs = _target_specs(family["name"], cuda_archs, checked.archs, test_family_archs),
                 deps = [name + ".headers"] + scheme_hdrs + deps,
                 **compiled

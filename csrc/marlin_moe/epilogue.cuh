@@ -10,15 +10,16 @@
 
 #include "kernel_traits.cuh"
 #include "ptx.cuh"
+#include "tile_rows.cuh"
 
 namespace marlin_moe {
 
 // A block's share of a tile: which stripes hold the rest of it.
 struct TileShare {
-  bool owns;              // holds the tile's first stage, writes C
-  int first_contributor;  // stripes whose partial sums the owner adds, in this order;
-  int num_contributors;   // none: the block has the whole tile
-  int owner;              // stripe that owns the tile
+  bool owns;             // holds the tile's first stage, writes C
+  int num_contributors;  // of an owner: stripes whose partial sums it adds, those that follow its
+                         // own
+  int owner;             // stripe that owns the tile
 };
 
 template <class Traits, class Multiplier>
@@ -26,32 +27,44 @@ class Epilogue {
  public:
   using Params = ::MARLIN_NAMESPACE_NAME::KernelParams;
 
-  __device__ __forceinline__ Epilogue(const Params& params, char* shared, const int* ids,
-                                      int stripe)
-      : params_(params), sums_(reinterpret_cast<float*>(shared)), ids_(ids), stripe_(stripe) {}
+  __device__ __forceinline__ Epilogue(const Params& params, char* shared,
+                                      const TileRows<Traits>& rows, int stripe)
+      : params_(params), sums_(reinterpret_cast<float*>(shared)), rows_(rows), stripe_(stripe) {}
 
   // Finishes the tile of `multiplier`. All threads of the block call it, after the last copy into
   // shared memory has arrived and been read.
   __device__ __forceinline__ void run(const Multiplier& multiplier, const TileShare& share,
                                       int expert, int n_tile) {
+    const unsigned column = n_tile * Traits::kThreadN + tile_column_;
+    const bool in_c = column < static_cast<unsigned>(params_.n);
+    const ColumnTerms terms = in_c && share.owns ? column_terms(expert, column) : ColumnTerms{};
+    const int count =
+        params_.atomic_reduce ? min(share.num_contributors, 1) : share.num_contributors;
     // Not unrolled over m blocks: each of them picks its registers by a uniform branch instead.
 #pragma unroll 1
     for (int m = 0; m < Traits::kMBlocks; ++m) {
       store_sums(multiplier, m);
-      if (m == 0 && share.owns) await_contributors(share);
+      if (m == 0 && share.num_contributors > 0) await_contributors(share);
       __syncthreads();
 #pragma unroll 1
-      for (int unit = position_.thread; unit < kRowsPerBlock * kUnitsPerRow;
-           unit += Traits::kThreads) {
-        finish_unit(share, expert, n_tile, m, unit);
+      for (unsigned row = position_.thread / kUnitsPerRow; row < kRowsPerBlock;
+           row += Traits::kThreads / kUnitsPerRow) {
+        const unsigned tile_row = m * kRowsPerBlock + row;
+        const int id = rows_.id(tile_row);
+        if (id >= params_.num_ids || !in_c) continue;
+        float v[kUnit];
+        sum_warps(v, sums_ + row * kStride + tile_column_);
+        float* partial = partials(share) + tile_row * Traits::kThreadN + tile_column_;
+        if (!share.owns) {
+          pass_on(v, partial);
+          continue;
+        }
+        take_partials(v, partial, count);
+        write_output(v, terms, tile_row, id, column);
       }
       __syncthreads();
     }
-    if (share.owns) {
-      release_contributors(share);
-    } else {
-      contribute(share);
-    }
+    signal(share);
   }
 
  private:
@@ -60,10 +73,17 @@ class Epilogue {
   static constexpr int kRowsPerBlock = kShape.rows_per_m_block();
   static constexpr int kUnit = 8;  // columns that one thread finishes at a time: 16 bytes of C
   static constexpr int kUnitsPerRow = Traits::kThreadN / kUnit;
+  static_assert(Traits::kThreads % kUnitsPerRow == 0, "a thread's columns are those of every row");
+
+  // What eight columns of an expert are multiplied by, and what is added to them then.
+  struct ColumnTerms {
+    float scale[kUnit];
+    float bias[kUnit];
+  };
 
   __device__ __forceinline__ void store_sums(const Multiplier& multiplier, int m_block) {
-    const int q = position_.lane % 4;
-    const int c = position_.lane / 4;
+    const unsigned q = position_.lane % 4;
+    const unsigned c = position_.lane / 4;
     float* warp_sums = sums_ + position_.k_warp * kRowsPerBlock * kStride +
                        position_.n_warp * Traits::kWarpColumns;
 #pragma unroll
@@ -87,55 +107,52 @@ class Epilogue {
     }
   }
 
-  // Finishes eight columns of a row: writes them to C, or to the stripe's partial sums.
-  __device__ __forceinline__ void finish_unit(const TileShare& share, int expert, int n_tile,
-                                              int m_block, int unit) {
-    const int row = unit / kUnitsPerRow;
-    const int tile_row = m_block * kRowsPerBlock + row;
-    const int tile_column = unit % kUnitsPerRow * kUnit;
-    const int column = n_tile * Traits::kThreadN + tile_column;
-    const int id = ids_[tile_row];
-    if (id >= params_.num_ids || column >= params_.n) return;
-
-    float v[kUnit] = {};
+  // Adds up what the k warps have of eight columns.
+  static __device__ __forceinline__ void sum_warps(float (&v)[kUnit], const float* from) {
+    const float4* quads = reinterpret_cast<const float4*>(from);
+    const float4 low = quads[0];
+    const float4 high = quads[1];
+    v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
+    v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
 #pragma unroll
-    for (int k_warp = 0; k_warp < Traits::kKWarps; ++k_warp) {
-      add(v, sums_ + (k_warp * kRowsPerBlock + row) * kStride + tile_column);
+    for (int k_warp = 1; k_warp < Traits::kKWarps; ++k_warp) {
+      quads += kRowsPerBlock * kStride / 4;
+      add(v, quads[0], quads[1]);
     }
-    const int tile_offset = tile_row * Traits::kThreadN + tile_column;
-    if (!share.owns) {
-      pass_on(v, share, tile_offset);
-      return;
-    }
-    if (params_.atomic_reduce) {
-      if (share.num_contributors > 0) take_global(v, partial(stripe_) + tile_offset);
-    } else {
-      // Unrolled so that several loads are under way before the first sum, in the same order.
-#pragma unroll 4
-      for (int i = 0; i < share.num_contributors; ++i) {
-        add_global(v, partial(share.first_contributor + i) + tile_offset);
-      }
-    }
-    write_output(v, expert, id, column);
+  }
+
+  // Where partial sums of the tile lie: the stripe's own ones or, of an owner, those of its first
+  // contributor. With atomic additions there is one place for all, the owner's.
+  __device__ __forceinline__ float* partials(const TileShare& share) const {
+    const int stripe = params_.atomic_reduce ? share.owner : stripe_ + (share.owns ? 1 : 0);
+    return params_.partials + static_cast<std::int64_t>(stripe) * kShape.tile_elements();
   }
 
   // Hands eight columns of partial sums to the tile's owner.
-  __device__ __forceinline__ void pass_on(const float (&v)[kUnit], const TileShare& share,
-                                          int tile_offset) {
+  __device__ __forceinline__ void pass_on(const float (&v)[kUnit], float* to) {
     if (params_.atomic_reduce) {
-      float* to = partial(share.owner) + tile_offset;
-#pragma unroll
-      for (int i = 0; i < kUnit; ++i) reduce_add(to + i, v[i]);
-      return;
+      reduce_add(to, v[0], v[1], v[2], v[3]);
+      reduce_add(to + 4, v[4], v[5], v[6], v[7]);
+    } else {
+      float4* quads = reinterpret_cast<float4*>(to);
+      __stcg(quads, make_float4(v[0], v[1], v[2], v[3]));
+      __stcg(quads + 1, make_float4(v[4], v[5], v[6], v[7]));
     }
-    float4* to = reinterpret_cast<float4*>(partial(stripe_) + tile_offset);
-    to[0] = make_float4(v[0], v[1], v[2], v[3]);
-    to[1] = make_float4(v[4], v[5], v[6], v[7]);
   }
 
-  // Of the stripe's own sums or, with atomic additions, of those of its last tile.
-  __device__ __forceinline__ float* partial(int stripe) const {
-    return params_.partials + static_cast<std::int64_t>(stripe) * kShape.tile_elements();
+  // Adds what contributors passed on, in their order. After atomic additions zeros are left for the
+  // next launch.
+  __device__ __forceinline__ void take_partials(float (&v)[kUnit], float* from, int count) {
+#pragma unroll 1
+    for (int i = 0; i < count; ++i, from += kShape.tile_elements()) {
+      float4* quads = reinterpret_cast<float4*>(from);
+      // Past L1, which does not see what other multiprocessors wrote.
+      add(v, __ldcg(quads), __ldcg(quads + 1));
+      if (params_.atomic_reduce) {
+        __stcg(quads, make_float4(0.0f, 0.0f, 0.0f, 0.0f));
+        __stcg(quads + 1, make_float4(0.0f, 0.0f, 0.0f, 0.0f));
+      }
+    }
   }
 
   static __device__ __forceinline__ void add(float (&v)[kUnit], const float4& low,
@@ -143,50 +160,32 @@ class Epilogue {
     v[0] += low.x, v[1] += low.y, v[2] += low.z, v[3] += low.w;
     v[4] += high.x, v[5] += high.y, v[6] += high.z, v[7] += high.w;
   }
-  static __device__ __forceinline__ void add(float (&v)[kUnit], const float* from) {
-    const float4* quads = reinterpret_cast<const float4*>(from);
-    add(v, quads[0], quads[1]);
-  }
-  // Past L1, which does not see what other multiprocessors wrote.
-  static __device__ __forceinline__ void add_global(float (&v)[kUnit], const float* from) {
-    const float4* quads = reinterpret_cast<const float4*>(from);
-    add(v, __ldcg(quads), __ldcg(quads + 1));
-  }
 
-  // Adds sums that were made by atomic additions, and leaves zeros for the next launch.
-  static __device__ __forceinline__ void take_global(float (&v)[kUnit], float* from) {
-    add_global(v, from);
-    float4* quads = reinterpret_cast<float4*>(from);
-    quads[0] = quads[1] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-  }
-
-  static __device__ __forceinline__ void scale(float (&v)[kUnit], float factor) {
+  __device__ __forceinline__ ColumnTerms column_terms(int expert, unsigned column) const {
+    float factor = power_of_two(Multiplier::kSumPower);
+    if constexpr (Traits::kGlobalScale) factor *= __ldg(params_.global_scales + expert);
+    ColumnTerms terms{};
 #pragma unroll
-    for (int i = 0; i < kUnit; ++i) v[i] *= factor;
+    for (int i = 0; i < kUnit; ++i) terms.scale[i] = factor;
+    if constexpr (Traits::kChannel) load_permuted(terms.scale, params_.scales, expert, column);
+    if (params_.bias != nullptr) load_permuted(terms.bias, params_.bias, expert, column);
+    return terms;
   }
+  static constexpr bool kScalesColumns =
+      Traits::kChannel || Traits::kGlobalScale || Multiplier::kSumPower != 0;
+
   static __device__ __forceinline__ float power_of_two(int power) {
     return __int_as_float((127 + power) << 23);
   }
 
-  __device__ __forceinline__ void write_output(float (&v)[kUnit], int expert, int id, int column) {
+  __device__ __forceinline__ void write_output(float (&v)[kUnit], const ColumnTerms& terms,
+                                               unsigned tile_row, int id, unsigned column) {
     using Output = typename Traits::Output;
-    if constexpr (Multiplier::kSumPower != 0) scale(v, power_of_two(Multiplier::kSumPower));
-    if constexpr (Traits::kA8) scale(v, __ldg(params_.a_scales + id / params_.a_row_divisor));
-    if constexpr (Traits::kChannel) {
-      float s[kUnit];
-      load_permuted(s, params_.scales, expert, column);
 #pragma unroll
-      for (int i = 0; i < kUnit; ++i) v[i] *= s[i];
-    }
-    if constexpr (Traits::kGlobalScale) scale(v, __ldg(params_.global_scales + expert));
-    if (params_.bias != nullptr) {
-      float b[kUnit];
-      load_permuted(b, params_.bias, expert, column);
-#pragma unroll
-      for (int i = 0; i < kUnit; ++i) v[i] += b[i];
-    }
-    if (params_.topk_weights != nullptr) {
-      scale(v, __ldg(params_.topk_weights + id));
+    for (int i = 0; i < kUnit; ++i) {
+      if constexpr (Traits::kA8) v[i] *= rows_.a_scale(tile_row);
+      if constexpr (kScalesColumns) v[i] *= terms.scale[i];
+      v[i] = (v[i] + terms.bias[i]) * rows_.weight(tile_row);
     }
     int4 out;
     out.x = Output::pack(v[0], v[1]);
@@ -201,11 +200,11 @@ class Epilogue {
   // t holds column 2 i + {0, 1, 8, 9, 16, 17, 24, 25}[t]: columns 8 j + 2 i + {0, 1} stand together
   // at position 8 i + 2 j.
   __device__ __forceinline__ void load_permuted(float (&out)[kUnit], const void* vector, int expert,
-                                                int column) const {
-    const std::int64_t first = static_cast<std::int64_t>(expert) * params_.n + column / 32 * 32;
+                                                unsigned column) const {
+    const std::int64_t first = static_cast<std::int64_t>(expert) * params_.n + column / 32u * 32;
     const std::uint32_t* pairs =
         reinterpret_cast<const std::uint32_t*>(static_cast<const char*>(vector) + first * 2);
-    const int j = column / 8 % 4;
+    const unsigned j = column / 8 % 4;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       Traits::Output::unpack(__ldg(pairs + 4 * i + j), out[2 * i], out[2 * i + 1]);
@@ -214,46 +213,29 @@ class Epilogue {
 
   // To be followed by a barrier.
   __device__ __forceinline__ void await_contributors(const TileShare& share) {
-    if (params_.atomic_reduce) {
-      if (position_.thread == 0 && share.num_contributors > 0) {
-        while (lock_acquire(params_.locks + stripe_) != share.num_contributors) {
-        }
-      }
-      return;
-    }
-    for (int i = position_.thread; i < share.num_contributors; i += Traits::kThreads) {
-      while (lock_acquire(params_.locks + share.first_contributor + i) == 0) {
-      }
-    }
-  }
-
-  // The locks go back to zero, as the next launch expects them.
-  __device__ __forceinline__ void release_contributors(const TileShare& share) {
-    if (params_.atomic_reduce) {
-      if (position_.thread == 0 && share.num_contributors > 0) params_.locks[stripe_] = 0;
-      return;
-    }
-    for (int i = position_.thread; i < share.num_contributors; i += Traits::kThreads) {
-      params_.locks[share.first_contributor + i] = 0;
-    }
-  }
-
-  // The barrier behind the last m block orders the other threads' partial sums before the signal,
-  // and a release is cumulative.
-  __device__ __forceinline__ void contribute(const TileShare& share) {
     if (position_.thread != 0) return;
-    if (params_.atomic_reduce) {
+    while (lock_acquire(params_.locks + stripe_) != share.num_contributors) {
+    }
+  }
+
+  // Tells the owner of a contribution: the barrier behind the last m block orders the other
+  // threads' partial sums before the signal, and a release is cumulative. The owner's lock goes
+  // back to zero, as the next launch expects it.
+  __device__ __forceinline__ void signal(const TileShare& share) {
+    if (position_.thread != 0) return;
+    if (!share.owns) {
       lock_add(params_.locks + share.owner, 1);
-    } else {
-      lock_release(params_.locks + stripe_, 1);
+    } else if (share.num_contributors > 0) {
+      params_.locks[stripe_] = 0;
     }
   }
 
   const Params& params_;
   float* sums_;
-  const int* ids_;
+  const TileRows<Traits>& rows_;
   int stripe_;
   ThreadPosition<Traits> position_;
+  unsigned tile_column_ = position_.thread % kUnitsPerRow * kUnit;
 };
 
 }  // namespace marlin_moe

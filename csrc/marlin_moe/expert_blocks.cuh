@@ -4,34 +4,38 @@
 
 namespace marlin_moe {
 
-// Number of entries of expert_ids[0, num_blocks) that are not negative. All threads of the block
-// call it and get the same answer.
+// Of expert_ids[first, first + 32), one bit each: which are not negative. All lanes of a warp call
+// these functions, with the same arguments, and get the same answers.
+__device__ __forceinline__ unsigned expert_mask(const int* expert_ids, int num_blocks, int first) {
+  const int i = first + static_cast<int>(threadIdx.x % 32);
+  return __ballot_sync(0xffffffffu, i < num_blocks && expert_ids[i] >= 0);
+}
+
+// Number of entries of expert_ids[0, num_blocks) that are not negative.
 __device__ __forceinline__ int count_expert_blocks(const int* expert_ids, int num_blocks) {
   int count = 0;
-  for (int first = 0; first < num_blocks; first += static_cast<int>(blockDim.x)) {
-    const int i = first + static_cast<int>(threadIdx.x);
-    count += __syncthreads_count(i < num_blocks && expert_ids[i] >= 0);
+#pragma unroll 1
+  for (int first = 0; first < num_blocks; first += 32) {
+    count += __popc(expert_mask(expert_ids, num_blocks, first));
   }
   return count;
 }
 
-// Index of the `ordinal`-th such entry. All lanes of a warp call it with the same argument.
+// Index of the `ordinal`-th such entry; there are more than `ordinal`.
 __device__ __forceinline__ int find_expert_block(const int* expert_ids, int num_blocks,
                                                  int ordinal) {
-  int seen = 0;
-  for (int first = 0; first < num_blocks; first += 32) {
-    const int i = first + static_cast<int>(threadIdx.x % 32);
-    const bool has_expert = i < num_blocks && expert_ids[i] >= 0;
-    const unsigned found = __ballot_sync(0xffffffffu, has_expert);
-    const int here = __popc(found);
-    if (ordinal < seen + here) {
-      const unsigned before = found & ((1u << threadIdx.x % 32) - 1);
-      const bool here_it_is = has_expert && __popc(before) == ordinal - seen;
-      return first + __ffs(__ballot_sync(0xffffffffu, here_it_is)) - 1;
-    }
-    seen += here;
+  int first = 0;
+  unsigned mask = 0;
+#pragma unroll 1
+  for (;; first += 32) {
+    mask = expert_mask(expert_ids, num_blocks, first);
+    const int count = __popc(mask);
+    if (ordinal < count) break;
+    ordinal -= count;
   }
-  return num_blocks - 1;  // unreachable: the caller counted the entries
+#pragma unroll 1
+  for (; ordinal > 0; --ordinal) mask &= mask - 1;
+  return first + __ffs(static_cast<int>(mask)) - 1;
 }
 
 }  // namespace marlin_moe

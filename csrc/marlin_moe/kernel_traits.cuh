@@ -74,13 +74,14 @@ struct KernelTraits {
 template <class Traits, bool kA8 = Traits::kA8>
 struct MultiplierOf;
 
-// Where a thread stands in its block's work on a tile.
+// Where a thread stands in its block's work on a tile. Without signs, divisions by powers of two
+// are shifts.
 template <class Traits>
 struct ThreadPosition {
-  int thread = threadIdx.x;
-  int lane = threadIdx.x % 32;
-  int n_warp = (threadIdx.x / 32) % Traits::kNWarps;
-  int k_warp = (threadIdx.x / 32) / Traits::kNWarps;
+  unsigned thread = threadIdx.x;
+  unsigned lane = threadIdx.x % 32;
+  unsigned n_warp = (threadIdx.x / 32) % Traits::kNWarps;
+  unsigned k_warp = (threadIdx.x / 32) / Traits::kNWarps;
 };
 
 }  // namespace marlin_moe

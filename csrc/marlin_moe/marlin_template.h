@@ -15,35 +15,38 @@
 #include "ptx.cuh"
 #include "schedule.h"
 #include "stage_loader.cuh"
+#include "tile_rows.cuh"
 
 namespace marlin_moe {
 
 // Where the pipeline stands: the slot that is multiplied, and the one before it, whose place the
-// next copy takes.
-template <int kStages>
+// next copy takes, as bytes from the first slot.
+template <unsigned kStages, unsigned kStageBytes>
 struct Slots {
-  int current = 0;
-  int last = kStages - 1;
+  unsigned current = 0;
+  unsigned last = (kStages - 1) * kStageBytes;
   __device__ __forceinline__ void advance() {
     last = current;
-    current = current + 1 == kStages ? 0 : current + 1;
+    current = current == (kStages - 1) * kStageBytes ? 0 : current + kStageBytes;
   }
 };
 
-// Multiplies stages [k_begin, k_end) of the tile that loader and multiplier were pointed at.
+// Multiplies stages [k_begin, k_end) of the tile that loader, rows and multiplier were pointed at.
 template <class Traits, class Multiplier>
-__device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, Multiplier& multiplier,
-                                                int k_begin, int k_end) {
+__device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, TileRows<Traits>& rows,
+                                                Multiplier& multiplier, int k_begin, int k_end) {
   constexpr int kStages = Traits::kStages;
+  constexpr int kStageBytes = Traits::kShape.stage_bytes();
 #pragma unroll 1
   for (int i = 0; i < kStages - 1; ++i) {
-    if (k_begin + i < k_end) loader.issue(k_begin + i, i);
+    if (k_begin + i < k_end) loader.issue(k_begin + i, i * kStageBytes);
     copy_async_commit();
   }
+  rows.load_factors();
   copy_async_wait<kStages - 2>();
   __syncthreads();
 
-  Slots<kStages> slots;
+  Slots<kStages, kStageBytes> slots;
   const auto issue_ahead = [&](int k_tile) {
     if (k_tile + kStages - 1 < k_end) loader.issue(k_tile + kStages - 1, slots.last);
     copy_async_commit();
@@ -87,7 +90,6 @@ template <class Traits>
 __device__ __forceinline__ void run_block(const ::MARLIN_NAMESPACE_NAME::KernelParams& params,
                                           char* shared) {
   using Multiplier = typename MultiplierOf<Traits>::type;
-  int* ids = reinterpret_cast<int*>(shared + Traits::kShape.ids_offset());
   const int num_blocks = divide(*params.num_tokens_past_padded, Traits::kRows);
   const int m_blocks =
       params.expert_parallel ? count_expert_blocks(params.expert_ids, num_blocks) : num_blocks;
@@ -97,9 +99,10 @@ __device__ __forceinline__ void run_block(const ::MARLIN_NAMESPACE_NAME::KernelP
       plan_stripes(tiles, params.tile_stages, params.stripes, params.stripe_slack);
   const int stripe = static_cast<int>(gridDim.x - 1 - blockIdx.x);
 
+  TileRows<Traits> rows(params, shared);
   StageLoader<Traits> loader(params, shared);
   Multiplier multiplier(params, shared);
-  Epilogue<Traits, Multiplier> epilogue(params, shared, ids, stripe);
+  Epilogue<Traits, Multiplier> epilogue(params, shared, rows, stripe);
 
   int stage = plan.begin(stripe);
   const int end = plan.end(stripe);
@@ -123,20 +126,19 @@ __device__ __forceinline__ void run_block(const ::MARLIN_NAMESPACE_NAME::KernelP
                           ? find_expert_block(params.expert_ids, num_blocks, index.row_block)
                           : index.row_block;
     const int expert = params.expert_ids[block];
+    rows.load_ids(block);
     if (expert < 0) continue;
-
-    if (threadIdx.x < Traits::kRows) {
-      ids[threadIdx.x] = params.sorted_token_ids[block * Traits::kRows + threadIdx.x];
-    }
     __syncthreads();
-    loader.begin_tile(ids, expert, index.n_tile, k_begin);
+    loader.begin_tile(rows, expert, index.n_tile, k_begin);
     multiplier.begin_tile(expert, index.n_tile);
-    multiply_stages(loader, multiplier, k_begin, k_end);
+    multiply_stages(loader, rows, multiplier, k_begin, k_end);
 
-    TileShare share{k_begin == 0, stripe + 1, 0, stripe};
+    TileShare share{k_begin == 0, 0, stripe};
     if (k_end - k_begin < k_tiles) {
-      share.num_contributors = plan.stripe_of((tile + 1) * k_tiles - 1) - stripe;
-      share.owner = plan.stripe_of(tile * k_tiles);
+      // The stripe of the tile's other end.
+      const int other = plan.stripe_of(tile, share.owns ? k_tiles - 1 : 0);
+      share.num_contributors = max(other - stripe, 0);
+      share.owner = min(other, stripe);
     }
     epilogue.run(multiplier, share, expert, index.n_tile);
   }

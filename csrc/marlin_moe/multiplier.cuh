@@ -43,7 +43,8 @@ class Multiplier16 {
 #pragma unroll
         for (int i = 0; i < 4; ++i) acc[m][t][i] = 0.0f;
 
-    const int piece = min(n_tile * Traits::kNWarps + position_.n_warp, params_.n / 64 - 1);
+    const unsigned n_pieces = static_cast<unsigned>(params_.n) / 64;
+    const unsigned piece = min(n_tile * Traits::kNWarps + position_.n_warp, n_pieces - 1);
     column_ = piece * 64 + position_.lane / 4 * 8;
     if constexpr (Traits::kActOrder) {
       g_idx_ = params_.g_idx + static_cast<std::int64_t>(expert) * params_.k;
@@ -60,11 +61,11 @@ class Multiplier16 {
     }
   }
 
-  // Loads the fragment of the warp's 16-row block `sub` (0 or 1) of the stage in `slot`, which is
-  // stage `k_tile` of the tile.
-  __device__ __forceinline__ void load(Fragment& fragment, int slot, int k_tile, int sub) {
-    const char* stage = shared_ + slot * kShape.stage_bytes();
-    const int k_block = 2 * position_.k_warp + sub;
+  // Loads the fragment of the warp's 16-row block `sub` (0 or 1) of the stage in the slot that
+  // begins at byte `slot`, which is stage `k_tile` of the tile.
+  __device__ __forceinline__ void load(Fragment& fragment, unsigned slot, int k_tile, int sub) {
+    const char* stage = shared_ + slot;
+    const unsigned k_block = 2 * position_.k_warp + sub;
     load_a(fragment, stage, k_block);
     load_b(fragment, stage, sub);
     if constexpr (Traits::kGrouped) {
@@ -120,9 +121,9 @@ class Multiplier16 {
     to[3] = from.w;
   }
 
-  __device__ __forceinline__ void load_a(Fragment& fragment, const char* stage, int k_block) {
+  __device__ __forceinline__ void load_a(Fragment& fragment, const char* stage, unsigned k_block) {
     const char* a = stage + kShape.a_offset();
-    const int lane = position_.lane;
+    const unsigned lane = position_.lane;
     if constexpr (Traits::kTransposed) {
       std::uint32_t tokens[2];
       load_matrix_x2(tokens,
@@ -142,16 +143,17 @@ class Multiplier16 {
     constexpr int kChunks = Traits::kBChunks;
 #pragma unroll
     for (int i = 0; i < kChunks; ++i) {
-      const int offset =
+      const unsigned offset =
           b_chunk_offset<Traits>(position_, sub, kChunks * position_.lane + i) + kShape.b_offset();
       store_words(fragment.b + 4 * i, *reinterpret_cast<const int4*>(stage + offset));
     }
   }
 
-  __device__ __forceinline__ void load_scales(Fragment& fragment, const char* stage, int k_block) {
-    const int group = Traits::kGroupsPerStage > 1 ? k_block / Traits::kGroupBlocks : 0;
-    const int column = position_.n_warp * 64 + position_.lane / 4 * 8;
-    const int index = group * Traits::kThreadN + column;
+  __device__ __forceinline__ void load_scales(Fragment& fragment, const char* stage,
+                                              unsigned k_block) {
+    const unsigned group = Traits::kGroupsPerStage > 1 ? k_block / Traits::kGroupBlocks : 0;
+    const unsigned column = position_.n_warp * 64 + position_.lane / 4 * 8;
+    const unsigned index = group * Traits::kThreadN + column;
     const char* scales = stage + kShape.s_offset() + index * (kShape.s_bits / 8);
     std::uint32_t words[Scale::kWords];
     if constexpr (Scale::kWords == 4) {
@@ -169,10 +171,10 @@ class Multiplier16 {
 
   // Act-order: scales of the lane's four rows, straight from global memory. Rows are sorted by
   // group, so nearly all of it is found in L1.
-  __device__ __forceinline__ void load_row_scales(Fragment& fragment, int k_block) {
+  __device__ __forceinline__ void load_row_scales(Fragment& fragment, unsigned k_block) {
 #pragma unroll
     for (int pair = 0; pair < 2; ++pair) {
-      const int row = k_block * 16 + 2 * (position_.lane % 4) + 8 * pair;
+      const unsigned row = k_block * 16 + 2 * (position_.lane % 4) + 8 * pair;
       const int2 groups = __ldg(reinterpret_cast<const int2*>(g_idx_ + row));
       store_words(fragment.s[2 * pair], row_scales(groups.x));
       store_words(fragment.s[2 * pair + 1], row_scales(groups.y));
@@ -254,7 +256,7 @@ class Multiplier16 {
   const Params& params_;
   const char* shared_;
   ThreadPosition<Traits> position_;
-  int column_;  // of the packed scales: eight columns of the warp's 64, from here on
+  unsigned column_;  // of the packed scales: eight columns of the warp's 64, from here on
   const int* g_idx_;
   const char* scales_;
   std::uint32_t channel_zp_;

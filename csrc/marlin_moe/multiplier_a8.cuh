@@ -50,19 +50,21 @@ class Multiplier8 {
       }
     }
     if constexpr (Traits::kChannel && Traits::kHasZeroPoints) {
-      const int n_pieces = params_.n / 64;
-      const int piece = min((n_tile * Traits::kThreadN + position_.n_warp * 32) / 64, n_pieces - 1);
+      const unsigned n_pieces = static_cast<unsigned>(params_.n) / 64;
+      const unsigned piece =
+          min((n_tile * Traits::kThreadN + position_.n_warp * 32) / 64, n_pieces - 1);
       const int* zero_points = static_cast<const int*>(params_.zero_points);
       channel_zp_ = zero_points[(static_cast<std::int64_t>(expert) * params_.n + piece * 64) / 8 +
                                 position_.lane / 4];
     }
   }
 
-  // Loads the fragment of the warp's 32-row block `sub` (0 or 1) of the stage in `slot`.
-  __device__ __forceinline__ void load(Fragment& fragment, int slot, int /*k_tile*/, int sub) {
-    const char* stage = shared_ + slot * kShape.stage_bytes();
-    const int k_block = 2 * position_.k_warp + sub;
-    const int lane = position_.lane;
+  // Loads the fragment of the warp's 32-row block `sub` (0 or 1) of the stage in the slot that
+  // begins at byte `slot`.
+  __device__ __forceinline__ void load(Fragment& fragment, unsigned slot, int /*k_tile*/, int sub) {
+    const char* stage = shared_ + slot;
+    const unsigned k_block = 2 * position_.k_warp + sub;
+    const unsigned lane = position_.lane;
     const char* row = stage + kShape.a_offset() +
                       a_chunk_offset<kChunksPerRow>(lane % 16, 2 * k_block + lane / 16);
 #pragma unroll
@@ -129,10 +131,11 @@ class Multiplier8 {
     return kInt8 ? static_cast<float>(static_cast<int>(sum)) : __uint_as_float(sum);
   }
 
-  __device__ __forceinline__ void load_scales(Fragment& fragment, const char* stage, int k_block) {
-    const int group = Traits::kGroupsPerStage > 1 ? 2 * k_block / Traits::kGroupBlocks : 0;
-    const int first = group * Traits::kThreadN;
-    const int index = first + position_.n_warp * 32 + position_.lane % 4 * 8;
+  __device__ __forceinline__ void load_scales(Fragment& fragment, const char* stage,
+                                              unsigned k_block) {
+    const unsigned group = Traits::kGroupsPerStage > 1 ? 2 * k_block / Traits::kGroupBlocks : 0;
+    const unsigned first = group * Traits::kThreadN;
+    const unsigned index = first + position_.n_warp * 32 + position_.lane % 4 * 8;
     const char* scales = stage + kShape.s_offset() + index * (kShape.s_bits / 8);
     if constexpr (kExponentScales) {
       const int2 words = *reinterpret_cast<const int2*>(scales);
@@ -146,7 +149,7 @@ class Multiplier8 {
       fragment.s[3] = words.w;
     }
     if constexpr (Traits::kHasZeroPoints) {
-      const int zp_index = first + position_.n_warp / 2 * 64 + position_.lane / 4 * 8;
+      const unsigned zp_index = first + position_.n_warp / 2 * 64 + position_.lane / 4 * 8;
       fragment.zp =
           *reinterpret_cast<const std::uint32_t*>(stage + kShape.zp_offset() + zp_index / 2);
     }

@@ -50,12 +50,12 @@ constexpr LastPartial last_partial(const PartialSumsShape& shape, int row_blocks
       plan_stripes(row_blocks * n_tiles, shape.tile_stages, shape.stripes, shape.stripe_slack);
   if (plan.total == 0) return {};
   // The last stripe may begin with a tile; if the one before does so too, all stripes do.
-  const int last = plan.stripe_of(plan.total - 1);
+  const int last = plan.stripe_of(plan.cut_tiles - 1, shape.tile_stages - 1);
   for (int stripe = last; stripe > 0 && stripe > last - 2; --stripe) {
     const int tile = plan.begin(stripe) / shape.tile_stages;
     if (plan.begin(stripe) == tile * shape.tile_stages) continue;
     const int left = shape.n - tile_index(tile, row_blocks, n_tiles).n_tile * shape.thread_n;
-    const int owner = plan.stripe_of(tile * shape.tile_stages);
+    const int owner = plan.stripe_of(tile, 0);
     return {shape.atomic_reduce ? owner : stripe - 1,
             left < shape.thread_n ? left : shape.thread_n};
   }

@@ -94,15 +94,16 @@ __device__ __forceinline__ std::uint32_t spread_byte_signs(std::uint32_t bytes) 
   return out;
 }
 
-// Adds to a float in global memory.
-__device__ __forceinline__ void reduce_add(float* to, float value) {
-  asm volatile("red.global.add.f32 [%0], %1;\n" ::"l"(to), "f"(value) : "memory");
+// Adds to four floats in global memory, one by one.
+__device__ __forceinline__ void reduce_add(float* to, float a, float b, float c, float d) {
+  asm volatile(
+      "red.global.add.f32 [%0], %1;\nred.global.add.f32 [%0+4], %2;\n"
+      "red.global.add.f32 [%0+8], %3;\nred.global.add.f32 [%0+12], %4;\n" ::"l"(to),
+      "f"(a), "f"(b), "f"(c), "f"(d)
+      : "memory");
 }
 
 // Signals through a lock in global memory: what was written before release is seen after acquire.
-__device__ __forceinline__ void lock_release(int* lock, int value) {
-  asm volatile("st.release.gpu.global.s32 [%0], %1;\n" ::"l"(lock), "r"(value) : "memory");
-}
 __device__ __forceinline__ void lock_add(int* lock, int value) {
   asm volatile("red.release.gpu.global.add.s32 [%0], %1;\n" ::"l"(lock), "r"(value) : "memory");
 }

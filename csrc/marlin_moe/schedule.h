@@ -32,26 +32,28 @@ MARLIN_HOST_DEVICE constexpr int divide(int dividend, int divisor) {
 
 // The stripes of a launch. Stages are counted over the tiles that are cut, which come first.
 struct StripePlan {
-  Divider tile_stages;  // stages of a tile
-  int length;           // stages of a stripe, at most
-  int parts;            // stripes of each tile, where tiles are cut alike; otherwise 0
-  int total;            // stages of the tiles that are cut
-  int cut_tiles;        // how many; the i-th of the others belongs to stripe i % stripes
+  int tile_stages;  // stages of a tile
+  int section;      // stages that are cut alike: those of a tile or, if stripes ignore tiles, all
+  int parts;        // stripes of a section
+  int length;       // stages of a stripe, at most
+  int total;        // stages of the tiles that are cut
+  int cut_tiles;    // how many; the i-th of the others belongs to stripe i % stripes
 
   MARLIN_HOST_DEVICE constexpr int begin(int stripe) const {
-    const int tile = parts == 0 ? 0 : divide(stripe, parts);
-    return tile * tile_stages + (stripe - tile * parts) * length;
+    const int index = divide(stripe, parts);
+    return index * section + (stripe - index * parts) * length;
   }
   MARLIN_HOST_DEVICE constexpr int end(int stripe) const {
+    const int limit = (divide(stripe, parts) + 1) * section;
     const int longest = begin(stripe) + length;
-    const int limit = parts == 0 ? total : (divide(stripe, parts) + 1) * tile_stages;
     const int own_end = longest < limit ? longest : limit;
     return own_end < total ? own_end : total;
   }
-  // The stripe that holds a stage of a tile that is cut.
-  MARLIN_HOST_DEVICE constexpr int stripe_of(int stage) const {
-    const int tile = parts == 0 ? 0 : stage / tile_stages;
-    return tile * parts + divide(stage - tile * tile_stages, length);
+  // The stripe that holds stage `k_tile` of a tile that is cut.
+  MARLIN_HOST_DEVICE constexpr int stripe_of(int tile, int k_tile) const {
+    const bool by_tile = section == tile_stages;
+    return (by_tile ? tile * parts : 0) +
+           divide((by_tile ? 0 : tile * tile_stages) + k_tile, length);
   }
 };
 
@@ -64,19 +66,19 @@ MARLIN_HOST_DEVICE constexpr StripePlan plan_stripes(int tiles, const Divider& t
   if (waves > 0 && waves * stripes != tiles) --waves;
   const int cut_tiles = tiles - waves * stripes;
   const int total = cut_tiles * tile_stages;
-  StripePlan plan{tile_stages, (total + stripes - 1) / stripes, 0, total, cut_tiles};
-  if (plan.length == 0) {
-    plan.length = 1;
-  } else if (plan.length < tile_stages) {
-    const int parts = divide(tile_stages, plan.length);
+  const int even = total == 0 ? 1 : (total + stripes - 1) / stripes;
+  StripePlan plan{tile_stages, total, stripes, even, total, cut_tiles};
+  if (even < tile_stages) {
+    const int parts = divide(tile_stages, even);
     const int aligned = divide(tile_stages + parts - 1, parts);
-    if (aligned - plan.length <= slack) {
+    if (aligned - even <= slack) {
       plan.length = aligned;
       plan.parts = parts;
+      plan.section = tile_stages;
     }
   } else {
-    const int aligned = (plan.length + tile_stages - 1) / tile_stages * tile_stages;
-    if (aligned - plan.length <= slack) plan.length = aligned;
+    const int aligned = (even + tile_stages - 1) / tile_stages * tile_stages;
+    if (aligned - even <= slack) plan.length = aligned;
   }
   return plan;
 }

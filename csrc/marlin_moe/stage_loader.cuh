@@ -8,6 +8,7 @@
 
 #include "kernel_traits.cuh"
 #include "ptx.cuh"
+#include "tile_rows.cuh"
 
 namespace marlin_moe {
 
@@ -16,10 +17,10 @@ namespace marlin_moe {
 // lanes that read one chunk of eight rows, and eight lanes that write the chunks of one row, meet
 // eight different groups of banks.
 template <int kChunksPerRow>
-__device__ __forceinline__ int a_chunk_offset(int row, int chunk) {
+__device__ __forceinline__ unsigned a_chunk_offset(unsigned row, unsigned chunk) {
   static_assert(kChunksPerRow == 4 || kChunksPerRow % 8 == 0,
                 "rows of 64 bytes, or of 128 times n");
-  const int turn = kChunksPerRow == 4 ? row / 2 % 4 : row % 8;
+  const unsigned turn = kChunksPerRow == 4 ? row / 2 % 4 : row % 8;
   return (row * kChunksPerRow + (chunk ^ turn)) * 16;
 }
 
@@ -27,11 +28,11 @@ __device__ __forceinline__ int a_chunk_offset(int row, int chunk) {
 // `sub`. Of two chunks per lane, those of lanes 4 to 7 (mod 8) change places, so that eight lanes
 // that read one chunk each meet eight different groups of banks.
 template <class Traits>
-__device__ __forceinline__ int b_chunk_offset(const ThreadPosition<Traits>& position, int sub,
-                                              int chunk) {
+__device__ __forceinline__ unsigned b_chunk_offset(const ThreadPosition<Traits>& position,
+                                                   unsigned sub, unsigned chunk) {
   constexpr int kChunks = Traits::kBChunks;
   if (kChunks == 2) chunk ^= chunk / 8 % 2;
-  const int warp = position.thread / 32;
+  const unsigned warp = position.thread / 32;
   return ((sub * (Traits::kThreads / 32) + warp) * (32 * kChunks) + chunk) * 16;
 }
 
@@ -43,18 +44,20 @@ class StageLoader {
   __device__ __forceinline__ StageLoader(const Params& params, char* shared)
       : params_(params), shared_(shared) {}
 
-  // Points the loader at a tile: the rows whose ids lie in shared memory at `ids`, an expert's
-  // weights, and the columns from n_tile * thread_n on.
-  __device__ __forceinline__ void begin_tile(const int* ids, int expert, int n_tile, int k_tile) {
-    begin_a(ids);
+  // Points the loader at stage `k_tile` of a tile: its rows, an expert's weights, and the columns
+  // from n_tile * thread_n on.
+  __device__ __forceinline__ void begin_tile(const TileRows<Traits>& rows, int expert, int n_tile,
+                                             int k_tile) {
+    begin_a(rows, k_tile);
     begin_b(expert, n_tile, k_tile);
     if constexpr (Traits::kGrouped) begin_scales(expert, n_tile);
   }
 
-  // Issues the copies of stage `k_tile` into slot `slot`. Stages are issued in ascending order.
-  __device__ __forceinline__ void issue(int k_tile, int slot) {
-    char* stage = shared_ + slot * kShape.stage_bytes();
-    issue_a(k_tile, stage);
+  // Issues the copies of stage `k_tile` into the slot that begins at byte `slot`. Each call is for
+  // the stage that follows the last call's.
+  __device__ __forceinline__ void issue(int k_tile, unsigned slot) {
+    char* stage = shared_ + slot;
+    issue_a(stage);
     issue_b(stage);
     if constexpr (Traits::kGrouped) issue_scales(k_tile, stage);
   }
@@ -66,62 +69,66 @@ class StageLoader {
   static constexpr int kChunksPerRow = Traits::kThreadK / kChunkElements;
   static constexpr int kRowsPerPass = Traits::kThreads / kChunksPerRow;
   static constexpr int kPasses = (Traits::kRows + kRowsPerPass - 1) / kRowsPerPass;
+  static constexpr bool kFullPasses = Traits::kRows % kRowsPerPass == 0;
   static_assert(kRowsPerPass % 8 == 0, "the XOR must not change from pass to pass");
 
-  __device__ __forceinline__ void begin_a(const int* ids) {
+  // Nothing is read through the address of an invalid chunk, wherever it points.
+  __device__ __forceinline__ void begin_a(const TileRows<Traits>& rows, int k_tile) {
+    const unsigned column = position_.thread % kChunksPerRow * kChunkElements;
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
-      const int row = position_.thread / kChunksPerRow + pass * kRowsPerPass;
-      const int id = row < Traits::kRows ? ids[row] : params_.num_ids;
+      const unsigned row = position_.thread / kChunksPerRow + pass * kRowsPerPass;
+      const int id = kFullPasses || row < Traits::kRows ? rows.id(row) : params_.num_ids;
       a_valid_[pass] = id < params_.num_ids;
-      const std::int64_t a_row = a_valid_[pass] ? id / params_.a_row_divisor : 0;
-      a_[pass] =
-          static_cast<const char*>(params_.a) +
-          (a_row * params_.a_stride + position_.thread % kChunksPerRow * kChunkElements) * kABytes;
+      const std::int64_t a_row = id / params_.a_row_divisor;
+      a_[pass] = static_cast<const char*>(params_.a) +
+                 (a_row * params_.a_stride + k_tile * Traits::kThreadK + column) * kABytes;
     }
   }
 
-  __device__ __forceinline__ void issue_a(int k_tile, char* stage) {
-    const int first_row = position_.thread / kChunksPerRow;
+  __device__ __forceinline__ void issue_a(char* stage) {
+    const unsigned first_row = position_.thread / kChunksPerRow;
     char* to = stage + kShape.a_offset() +
                a_chunk_offset<kChunksPerRow>(first_row, position_.thread % kChunksPerRow);
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
-      if (Traits::kRows % kRowsPerPass == 0 || first_row + pass * kRowsPerPass < Traits::kRows) {
-        copy_async_16(to + pass * kRowsPerPass * kChunksPerRow * 16,
-                      a_[pass] + static_cast<std::int64_t>(k_tile) * (Traits::kThreadK * kABytes),
-                      a_valid_[pass]);
+      if (kFullPasses || first_row + pass * kRowsPerPass < Traits::kRows) {
+        copy_async_16(to + pass * kRowsPerPass * kChunksPerRow * 16, a_[pass], a_valid_[pass]);
       }
+      a_[pass] += Traits::kThreadK * kABytes;
     }
   }
 
   // B is packed in pieces, of 16 rows × 64 columns or, for 8-bit A, of 32 × 32. The warp that will
   // multiply a piece copies it, 32 chunks at a time.
   static constexpr int kBChunks = Traits::kBChunks;
+  static constexpr unsigned kPieceBytes = 32 * kBChunks * 16;
+
+  // Bytes of a row of pieces.
+  __device__ __forceinline__ unsigned b_row_bytes() const {
+    return static_cast<unsigned>(params_.n) * (kPieceBytes / Traits::kWarpColumns);
+  }
 
   __device__ __forceinline__ void begin_b(int expert, int n_tile, int k_tile) {
-    const int n_pieces = params_.n / Traits::kWarpColumns;
-    const int piece = n_tile * Traits::kNWarps + position_.n_warp;
-    const std::int64_t k_block = static_cast<std::int64_t>(expert) * (params_.k / Traits::kKBlock) +
-                                 k_tile * (Traits::kThreadK / Traits::kKBlock) +
-                                 2 * position_.k_warp;
-    b_valid_ = piece < n_pieces;
-    b_ = static_cast<const int4*>(params_.b) +
-         (k_block * n_pieces + (b_valid_ ? piece : 0)) * (32 * kBChunks) + position_.lane;
+    const unsigned piece = n_tile * Traits::kNWarps + position_.n_warp;
+    const unsigned k_block = expert * (static_cast<unsigned>(params_.k) / Traits::kKBlock) +
+                             k_tile * (Traits::kThreadK / Traits::kKBlock) + 2 * position_.k_warp;
+    b_valid_ = piece * Traits::kWarpColumns < static_cast<unsigned>(params_.n);
+    b_ = static_cast<const char*>(params_.b) + std::uint64_t{k_block} * b_row_bytes() +
+         (piece * kPieceBytes + position_.lane * 16);
   }
 
   __device__ __forceinline__ void issue_b(char* stage) {
-    const int row_stride = params_.n / Traits::kWarpColumns * (32 * kBChunks);  // in chunks
     char* to = stage + kShape.b_offset();
 #pragma unroll
     for (int sub = 0; sub < 2; ++sub) {
 #pragma unroll
       for (int i = 0; i < kBChunks; ++i) {
         copy_async_16(to + b_chunk_offset<Traits>(position_, sub, 32 * i + position_.lane),
-                      b_ + sub * row_stride + 32 * i, b_valid_);
+                      b_ + sub * b_row_bytes() + 32 * 16 * i, b_valid_);
       }
     }
-    b_ += static_cast<std::int64_t>(row_stride) * (Traits::kThreadK / Traits::kKBlock);
+    b_ += b_row_bytes() * (Traits::kThreadK / Traits::kKBlock);
   }
 
   static constexpr int kScaleBytes = kShape.s_bits / 8;
@@ -130,34 +137,42 @@ class StageLoader {
   static_assert(Traits::kGroupsPerStage * kScaleChunks <= Traits::kThreads,
                 "one copy per thread brings a stage's scales");
 
+  // Bytes of a group's scales and of its zero points.
+  __device__ __forceinline__ unsigned s_row_bytes() const {
+    return static_cast<unsigned>(params_.n) * kScaleBytes;
+  }
+  __device__ __forceinline__ unsigned zp_row_bytes() const {
+    return static_cast<unsigned>(params_.n) / 2;
+  }
+
   __device__ __forceinline__ void begin_scales(int expert, int n_tile) {
-    const std::int64_t first_group = static_cast<std::int64_t>(expert) * params_.num_groups;
-    const int column = n_tile * Traits::kThreadN;
-    const int scale_column = column + position_.thread % kScaleChunks * (16 / kScaleBytes);
-    s_valid_ = scale_column < params_.n;
-    s_ = static_cast<const char*>(params_.scales) +
-         (first_group * params_.n + (s_valid_ ? scale_column : 0)) * kScaleBytes;
+    const unsigned first_group = expert * params_.num_groups;
+    const unsigned column = n_tile * Traits::kThreadN;
+    const unsigned s_group = first_group + position_.thread / kScaleChunks;
+    const unsigned s_column = column + position_.thread % kScaleChunks * (16 / kScaleBytes);
+    s_valid_ = s_column < static_cast<unsigned>(params_.n);
+    s_ = static_cast<const char*>(params_.scales) + std::uint64_t{s_group} * s_row_bytes() +
+         s_column * kScaleBytes;
     if constexpr (Traits::kHasZeroPoints) {
-      const int zero_column = column + position_.thread % kZeroChunks * 32;
-      zp_valid_ = zero_column < params_.n;
+      const unsigned zp_group = first_group + position_.thread / kZeroChunks;
+      const unsigned zp_column = column + position_.thread % kZeroChunks * 32;
+      zp_valid_ = zp_column < static_cast<unsigned>(params_.n);
       zp_ = static_cast<const char*>(params_.zero_points) +
-            (first_group * params_.n + (zp_valid_ ? zero_column : 0)) / 2;
+            std::uint64_t{zp_group} * zp_row_bytes() + zp_column / 2;
     }
   }
 
   __device__ __forceinline__ void issue_scales(int k_tile, char* stage) {
     constexpr int kStageBlocks = Traits::kThreadK / 16;
-    const int first_group = k_tile * kStageBlocks / Traits::kGroupBlocks;
+    const unsigned group = static_cast<unsigned>(k_tile) * kStageBlocks / Traits::kGroupBlocks;
     if (position_.thread < Traits::kGroupsPerStage * kScaleChunks) {
-      const int group = first_group + position_.thread / kScaleChunks;
       copy_async_16(stage + kShape.s_offset() + position_.thread * 16,
-                    s_ + static_cast<std::int64_t>(group) * params_.n * kScaleBytes, s_valid_);
+                    s_ + std::uint64_t{group} * s_row_bytes(), s_valid_);
     }
     if constexpr (Traits::kHasZeroPoints) {
       if (position_.thread < Traits::kGroupsPerStage * kZeroChunks) {
-        const int group = first_group + position_.thread / kZeroChunks;
         copy_async_16(stage + kShape.zp_offset() + position_.thread * 16,
-                      zp_ + static_cast<std::int64_t>(group) * params_.n / 2, zp_valid_);
+                      zp_ + std::uint64_t{group} * zp_row_bytes(), zp_valid_);
       }
     }
   }
@@ -167,7 +182,7 @@ class StageLoader {
   ThreadPosition<Traits> position_;
   const char* a_[kPasses];
   bool a_valid_[kPasses];
-  const int4* b_;
+  const char* b_;
   bool b_valid_;
   const char* s_;
   bool s_valid_;

@@ -66,13 +66,17 @@ struct TileShape {
   MARLIN_HOST_DEVICE constexpr int s_offset() const { return b_offset() + b_stage_bytes(); }
   MARLIN_HOST_DEVICE constexpr int zp_offset() const { return s_offset() + s_stage_bytes(); }
 
-  // The block's token ids lie behind the pipeline, which the reduction buffer shares.
+  // What the rows are lies behind the pipeline, which the reduction buffer shares.
   MARLIN_HOST_DEVICE constexpr int ids_offset() const {
     const int pipeline = stages * stage_bytes();
     return pipeline > reduction_bytes() ? pipeline : reduction_bytes();
   }
+  // A row's id, its top-k weight and, of 8-bit A, its scale.
+  MARLIN_HOST_DEVICE constexpr int row_bytes() const { return a_bits == 8 ? 12 : 8; }
   // Dynamic shared memory of a block, in bytes.
-  MARLIN_HOST_DEVICE constexpr int shared_memory_bytes() const { return ids_offset() + rows * 4; }
+  MARLIN_HOST_DEVICE constexpr int shared_memory_bytes() const {
+    return ids_offset() + rows * row_bytes();
+  }
   // Floats of one tile's partial sums.
   MARLIN_HOST_DEVICE constexpr int tile_elements() const { return rows * thread_n; }
 };

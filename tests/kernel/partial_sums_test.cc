@@ -25,7 +25,7 @@ LastPartial walk(const PartialSumsShape& shape, int row_blocks) {
       const int k_begin = stage - tile * shape.tile_stages;
       stage += std::min(shape.tile_stages - k_begin, end - stage);
       if (k_begin == 0) continue;  // the stripe owns the tile
-      const int owner = plan.stripe_of(tile * shape.tile_stages);
+      const int owner = plan.stripe_of(tile, 0);
       const int columns = std::min(
           shape.n - marlin_moe::tile_index(tile, row_blocks, n_tiles).n_tile * shape.thread_n,
           shape.thread_n);

@@ -44,7 +44,8 @@ void check_plan(int tiles, int stages, int stripes, int slack) {
   }
   for (int stage = 0; stage < plan.total; ++stage) {
     require(holder[stage] != -1, "every stage is in a stripe");
-    require(plan.stripe_of(stage) == holder[stage], "stripe_of() names the holder");
+    require(plan.stripe_of(stage / stages, stage % stages) == holder[stage],
+            "stripe_of() names the holder");
     if (stage % stages > 0) {
       require(holder[stage] - holder[stage - 1] <= 1, "a tile's contributors follow its owner");
     }

@@ -153,7 +153,7 @@ def _optimised_impl(ctx):
     asserts.true(env, actions)
     for action in actions:
         options = [option for option in action.argv if option.startswith("-")]
-        asserts.equals(env, ["-O3"], [option for option in options if option.startswith("-O")])
+        asserts.equals(env, ["-O1"], [option for option in options if option.startswith("-O")])
         asserts.equals(env, ["-objtemp"], [option for option in options if option == "-objtemp"])
         seeds = [option for option in options if "frandom-seed" in option]
         asserts.equals(env, ["-frandom-seed=marlin_moe_kernels"], seeds)
