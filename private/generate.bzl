@@ -10,7 +10,7 @@ load("@rules_cuda//cuda:defs.bzl", "cuda_archs")
 load(":archs.bzl", "all_archs", "families_needed", "parse_cuda_archs", "unsupported_specs")
 load(":families.bzl", "FAMILIES")
 load(":providers.bzl", "CudaArchsSettingInfo", "MarlinGeneratedInfo")
-load(":quant_scheme.bzl", "select_schemes", "tiles_of")
+load(":quant_scheme.bzl", "bits_of", "select_schemes", "tiles_of")
 load(":quant_schemes.bzl", "KERNEL_COSTS", "PART_COST", "SCHEME_HEADERS")
 load(":settings.bzl", "ANY_FAMILY", "specs_for")
 
@@ -45,13 +45,13 @@ def kernel_files(family, schemes):
       SCHEME_HEADERS that the file includes. There is a file for each combination of activation,
       weight and output type, or several if its kernels cost too much to compile.
     """
-    kernel_costs = dict(KERNEL_COSTS)
 
     # By file, then by kind of scales: the tiles, each with what it costs.
     stems = {}
     headers = {}
     for scheme in schemes:
         for a_type in scheme["a_type"]:
+            kernel_costs = dict(KERNEL_COSTS[bits_of(a_type)])
             for c_type in scheme["c_type"] or [a_type]:
                 if a_type not in family["a_types"] or c_type not in family["c_types"]:
                     continue

@@ -68,7 +68,8 @@ def _tiles(thread_configs, thread_m_blocks):
 def _types_of_role(role):
     return sorted([scalar["name"] for scalar in SCALAR_TYPES if role in scalar["roles"]])
 
-def _bits(type_name):
+def bits_of(type_name):
+    """Returns how many bits a scalar type has."""
     return [scalar["bits"] for scalar in SCALAR_TYPES if scalar["name"] == type_name][0]
 
 def _in_order(values, order):
@@ -170,7 +171,7 @@ def tiles_of(scheme):
 def _check_activation(scheme, a_type):
     """Checks what an activation type demands of c_type, tiles and b_type."""
     with_a = "a_type = " + _spelled(a_type)
-    if _bits(a_type) == 16:
+    if bits_of(a_type) == 16:
         for c_type in scheme["c_type"]:
             if c_type != a_type:
                 return _refusal(scheme, "c_type", c_type, a_type, with_a)

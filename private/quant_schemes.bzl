@@ -33,10 +33,14 @@ SCHEME_HEADERS = [
     {"name": "fp8_activations", "a_types": ["kFE4M3fn"], "b_types": ["kU4", "kU4B8", "kFE2M1f"]},
 ]
 
-# What a kernel costs to compile, by its thread_m_blocks: CPU time in percent of one with 32 rows, as
-# tools/bench_build/kernel_compile.py measures it. A file that costs more than PART_COST is split
-# between group sizes: the longest compile is well below a twentieth of all.
-KERNEL_COSTS = [(0.5, 75), (1, 80), (2, 100), (3, 120), (4, 140)]
+# What a kernel costs to compile, by the bits of its activations and its thread_m_blocks: CPU time in
+# percent of one with 16-bit activations and 32 rows, as tools/bench_build/kernel_compile.py measures
+# it. A file that costs more than PART_COST is split between group sizes: the longest compile is well
+# below a twentieth of all.
+KERNEL_COSTS = {
+    16: [(0.5, 70), (1, 90), (2, 100), (3, 120), (4, 130)],
+    8: [(1, 65), (2, 70), (3, 80), (4, 90)],
+}
 PART_COST = 2600
 
 # Fields of a scheme:

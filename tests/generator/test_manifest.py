@@ -50,11 +50,13 @@ def test_entries_have_all_fields_and_the_capabilities_of_their_family(texts, tab
 
 def test_cost_follows_the_rows(texts, tables):
     entries = json.loads(texts[MANIFEST])["instantiations"]
-    rows = {e["cost"]: 0.5 if e["m_block_size_8"] else e["thread_m_blocks"] for e in entries}
-    assert {row: cost for cost, row in rows.items()} == tables.kernel_costs
+    seen = {}
     for entry in entries:
         row = 0.5 if entry["m_block_size_8"] else entry["thread_m_blocks"]
-        assert entry["cost"] == tables.kernel_costs[row]
+        bits = tables.scalar_types[entry["a_type"]].bits
+        assert entry["cost"] == tables.kernel_costs[bits][row]
+        seen.setdefault(bits, {})[row] = entry["cost"]
+    assert seen == tables.kernel_costs
 
 
 def test_files_do_not_depend_on_architectures_of_the_same_families(tables):

@@ -16,7 +16,6 @@ SM75_GROUPS = {
     ],
     "int8_activations": [
         "sm75_kernel_s8_u4b8_float16.cu",
-        "sm75_kernel_s8_u4b8_float16_2.cu",
     ],
 }
 SM80_GROUPS = {
@@ -30,9 +29,7 @@ SM80_GROUPS = {
     ],
     "int8_activations": [
         "sm80_kernel_s8_u4b8_bfloat16.cu",
-        "sm80_kernel_s8_u4b8_bfloat16_2.cu",
         "sm80_kernel_s8_u4b8_float16.cu",
-        "sm80_kernel_s8_u4b8_float16_2.cu",
     ],
 }
 SM89_GROUPS = {"fp8_activations": ["sm89_kernel_fe4m3fn_fe2m1f_bfloat16.cu"]}

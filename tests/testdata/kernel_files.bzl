@@ -34,9 +34,7 @@ KERNEL_FILES = [
             "sm75_kernel_float16_u8b128_float16_2.cu": "int8_weights",
             "sm75_kernel_float16_u8b128_float16_3.cu": "int8_weights",
             "sm75_kernel_s8_u4_float16.cu": "int8_activations",
-            "sm75_kernel_s8_u4_float16_2.cu": "int8_activations",
             "sm75_kernel_s8_u4b8_float16.cu": "int8_activations",
-            "sm75_kernel_s8_u4b8_float16_2.cu": "int8_activations",
         },
     },
     {
@@ -78,13 +76,9 @@ KERNEL_FILES = [
             "sm80_kernel_float16_u8b128_float16_2.cu": "int8_weights",
             "sm80_kernel_float16_u8b128_float16_3.cu": "int8_weights",
             "sm80_kernel_s8_u4_bfloat16.cu": "int8_activations",
-            "sm80_kernel_s8_u4_bfloat16_2.cu": "int8_activations",
             "sm80_kernel_s8_u4_float16.cu": "int8_activations",
-            "sm80_kernel_s8_u4_float16_2.cu": "int8_activations",
             "sm80_kernel_s8_u4b8_bfloat16.cu": "int8_activations",
-            "sm80_kernel_s8_u4b8_bfloat16_2.cu": "int8_activations",
             "sm80_kernel_s8_u4b8_float16.cu": "int8_activations",
-            "sm80_kernel_s8_u4b8_float16_2.cu": "int8_activations",
         },
     },
     {
@@ -107,13 +101,9 @@ KERNEL_FILES = [
         "files": {
             "sm89_kernel_fe4m3fn_fe2m1f_bfloat16.cu": "fp8_activations",
             "sm89_kernel_fe4m3fn_u4_bfloat16.cu": "fp8_activations",
-            "sm89_kernel_fe4m3fn_u4_bfloat16_2.cu": "fp8_activations",
             "sm89_kernel_fe4m3fn_u4_float16.cu": "fp8_activations",
-            "sm89_kernel_fe4m3fn_u4_float16_2.cu": "fp8_activations",
             "sm89_kernel_fe4m3fn_u4b8_bfloat16.cu": "fp8_activations",
-            "sm89_kernel_fe4m3fn_u4b8_bfloat16_2.cu": "fp8_activations",
             "sm89_kernel_fe4m3fn_u4b8_float16.cu": "fp8_activations",
-            "sm89_kernel_fe4m3fn_u4b8_float16_2.cu": "fp8_activations",
         },
     },
     {
@@ -170,7 +160,7 @@ KERNEL_FILES = [
         },
     },
     {
-        "about": "one kind of scales fills a part",
+        "about": "two kinds of scales fill a part",
         "family": "sm75",
         "schemes": [],
         "custom": [
@@ -192,12 +182,10 @@ KERNEL_FILES = [
         "files": {
             "sm75_kernel_s8_u4_float16.cu": "int8_activations",
             "sm75_kernel_s8_u4_float16_2.cu": "int8_activations",
-            "sm75_kernel_s8_u4_float16_3.cu": "int8_activations",
-            "sm75_kernel_s8_u4_float16_4.cu": "int8_activations",
         },
     },
     {
-        "about": "one kind of scales fills a part",
+        "about": "two kinds of scales fill a part",
         "family": "sm89",
         "schemes": [],
         "custom": [
@@ -219,12 +207,8 @@ KERNEL_FILES = [
         "files": {
             "sm89_kernel_fe4m3fn_u4_bfloat16.cu": "fp8_activations",
             "sm89_kernel_fe4m3fn_u4_bfloat16_2.cu": "fp8_activations",
-            "sm89_kernel_fe4m3fn_u4_bfloat16_3.cu": "fp8_activations",
-            "sm89_kernel_fe4m3fn_u4_bfloat16_4.cu": "fp8_activations",
             "sm89_kernel_fe4m3fn_u4_float16.cu": "fp8_activations",
             "sm89_kernel_fe4m3fn_u4_float16_2.cu": "fp8_activations",
-            "sm89_kernel_fe4m3fn_u4_float16_3.cu": "fp8_activations",
-            "sm89_kernel_fe4m3fn_u4_float16_4.cu": "fp8_activations",
         },
     },
     {
@@ -239,8 +223,8 @@ KERNEL_FILES = [
                 "c_type": [],
                 "s_type": "",
                 "tiles": [
-                    [128, 128, 256, [1, 3, 4]],
-                    [64, 256, 256, [1, 3, 4]],
+                    [128, 128, 256, [2, 3, 4]],
+                    [64, 256, 256, [2, 3, 4]],
                     [64, 128, 128, [2, 3, 4]],
                     [128, 64, 128, [3, 4]],
                 ],

@@ -125,7 +125,7 @@ def _kernels_of(family: Family, scheme: Scheme, tables: Tables) -> Iterator[Inst
                 stages=family.stages,
                 group_blocks=group_blocks,
                 is_zp_float=False,
-                cost=tables.kernel_costs[m],
+                cost=tables.kernel_costs[types[a_type].bits][m],
             )
 
 

@@ -88,8 +88,8 @@ class Tables:
     schemes: tuple[dict[str, Any], ...]
     tile_sets: dict[str, list[Any]]
     scheme_headers: tuple[SchemeHeader, ...]
-    kernel_costs: dict[float, int]
-    """What a kernel costs to compile, by its thread_m_blocks (0.5: 8 rows)."""
+    kernel_costs: dict[int, dict[float, int]]
+    """What a kernel costs to compile, by bits of its activations and thread_m_blocks (0.5: 8)."""
     part_cost: int
     """What a file may cost before it is split."""
 
@@ -132,6 +132,6 @@ def load_tables() -> Tables:
         schemes=tuple(schemes["QUANT_SCHEMES"]),
         tile_sets=schemes["TILE_SETS"],
         scheme_headers=tuple(SchemeHeader(**_frozen(row)) for row in schemes["SCHEME_HEADERS"]),
-        kernel_costs=dict(schemes["KERNEL_COSTS"]),
+        kernel_costs={bits: dict(costs) for bits, costs in schemes["KERNEL_COSTS"].items()},
         part_cost=schemes["PART_COST"],
     )
