@@ -27,9 +27,9 @@ class Epilogue {
  public:
   using Params = ::MARLIN_NAMESPACE_NAME::KernelParams;
 
-  __device__ __forceinline__ Epilogue(const Params& params, char* shared,
+  __device__ __forceinline__ Epilogue(const Params& params, SharedAddress shared,
                                       const TileRows<Traits>& rows, int stripe)
-      : params_(params), sums_(reinterpret_cast<float*>(shared)), rows_(rows), stripe_(stripe) {}
+      : params_(params), sums_(shared), rows_(rows), stripe_(stripe) {}
 
   // Finishes the tile of `multiplier`. All threads of the block call it, after the last copy into
   // shared memory has arrived and been read.
@@ -53,7 +53,7 @@ class Epilogue {
         const int id = rows_.id(tile_row);
         if (id >= params_.num_ids || !in_c) continue;
         float v[kUnit];
-        sum_warps(v, sums_ + row * kStride + tile_column_);
+        sum_warps(v, sums_ + 4 * (row * kStride + tile_column_));
         float* partial = partials(share) + tile_row * Traits::kThreadN + tile_column_;
         if (!share.owns) {
           pass_on(v, partial);
@@ -84,8 +84,11 @@ class Epilogue {
   __device__ __forceinline__ void store_sums(const Multiplier& multiplier, int m_block) {
     const unsigned q = position_.lane % 4;
     const unsigned c = position_.lane / 4;
-    float* warp_sums = sums_ + position_.k_warp * kRowsPerBlock * kStride +
-                       position_.n_warp * Traits::kWarpColumns;
+    // Of the lane's first sum.
+    const unsigned first = position_.k_warp * kRowsPerBlock * kStride +
+                           position_.n_warp * Traits::kWarpColumns +
+                           (Traits::kTransposed ? 2 * q * kStride + c : c * kStride + 2 * q);
+    const SharedAddress to = sums_ + 4 * first;
 #pragma unroll
     for (int m = 0; m < Traits::kMBlocks; ++m) {
       if (m != m_block) continue;
@@ -93,31 +96,28 @@ class Epilogue {
       for (int t = 0; t < Traits::kAccTiles; ++t) {
         const float (&acc)[4] = multiplier.acc[m][t];
         if constexpr (Traits::kTransposed) {
-          float* token = warp_sums + 2 * q * kStride + 16 * t + c;
-          token[0] = acc[0];
-          token[kStride] = acc[1];
-          token[8] = acc[2];
-          token[kStride + 8] = acc[3];
+          store_shared(to + 4 * (16 * t), acc[0]);
+          store_shared(to + 4 * (16 * t + kStride), acc[1]);
+          store_shared(to + 4 * (16 * t + 8), acc[2]);
+          store_shared(to + 4 * (16 * t + 8 + kStride), acc[3]);
         } else {
-          float* row = warp_sums + c * kStride + 8 * t + 2 * q;
-          *reinterpret_cast<float2*>(row) = make_float2(acc[0], acc[1]);
-          *reinterpret_cast<float2*>(row + 8 * kStride) = make_float2(acc[2], acc[3]);
+          store_shared(to + 4 * (8 * t), acc[0], acc[1]);
+          store_shared(to + 4 * (8 * t + 8 * kStride), acc[2], acc[3]);
         }
       }
     }
   }
 
   // Adds up what the k warps have of eight columns.
-  static __device__ __forceinline__ void sum_warps(float (&v)[kUnit], const float* from) {
-    const float4* quads = reinterpret_cast<const float4*>(from);
-    const float4 low = quads[0];
-    const float4 high = quads[1];
+  static __device__ __forceinline__ void sum_warps(float (&v)[kUnit], SharedAddress from) {
+    const float4 low = load_shared_floats(from);
+    const float4 high = load_shared_floats(from + 16);
     v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
     v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
 #pragma unroll
     for (int k_warp = 1; k_warp < Traits::kKWarps; ++k_warp) {
-      quads += kRowsPerBlock * kStride / 4;
-      add(v, quads[0], quads[1]);
+      const SharedAddress next = from + 4 * k_warp * kRowsPerBlock * kStride;
+      add(v, load_shared_floats(next), load_shared_floats(next + 16));
     }
   }
 
@@ -231,7 +231,7 @@ class Epilogue {
   }
 
   const Params& params_;
-  float* sums_;
+  SharedAddress sums_;
   const TileRows<Traits>& rows_;
   int stripe_;
   ThreadPosition<Traits> position_;

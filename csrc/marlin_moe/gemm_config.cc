@@ -38,13 +38,18 @@ static double expected_blocks(const MoeGemmArgs& args) {
 // The tile to try first for a shape, as measured on an H100 (docs/kernel-notes.md).
 static MoeGemmConfig preferred_config(const MoeGemmArgs& args, const DeviceInfo& device,
                                       const char** reason) {
-  constexpr int kSmallStagesPerSm = 16;
+  constexpr int kShortDepth = 2048;
   const double blocks = expected_blocks(args);
-  if (args.block_size <= 16 && args.k % 128 == 0) {
-    const double stages = blocks * ((args.n + 127) / 128) * (args.k / 128);
-    if (stages <= kSmallStagesPerSm * device.multiprocessors) {
+  if (args.block_size <= 16 && args.k <= kShortDepth) {
+    const double tiles = blocks * ((args.n + 127) / 128);
+    const int tiles_per_sm = static_cast<int>(std::ceil(tiles / device.multiprocessors));
+    if (tiles_per_sm == 1 && args.k % 128 == 0) {
       *reason = "little work: one block per multiprocessor seldom splits a tile";
       return {128, 128, 256, 1};
+    }
+    if (tiles_per_sm == 2 || tiles_per_sm == 3) {
+      *reason = "little work: about as many blocks as tiles, so that few are split";
+      return {64, 128, 128, tiles_per_sm};
     }
   }
   const bool many_rows = args.block_size == 64 || (args.block_size == 48 && args.n > args.k);
@@ -105,7 +110,8 @@ Status choose_config(const MoeGemmArgs& args, const DeviceInfo& device, const Mo
                                    : complete_config(args, *given, device, choice);
   if (!status.ok()) return status;
   MoeGemmConfig& config = choice->config;
-  if (config.blocks_per_sm == 0) config.blocks_per_sm = most_blocks_per_sm(choice->kernel);
+  const int most = most_blocks_per_sm(choice->kernel);
+  if (config.blocks_per_sm == 0 || config.blocks_per_sm > most) config.blocks_per_sm = most;
   if (config.stripe_slack == -1) config.stripe_slack = kDefaultStripeSlack;
   return {};
 }

@@ -88,7 +88,7 @@ __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, Til
 
 template <class Traits>
 __device__ __forceinline__ void run_block(const ::MARLIN_NAMESPACE_NAME::KernelParams& params,
-                                          char* shared) {
+                                          SharedAddress shared) {
   using Multiplier = typename MultiplierOf<Traits>::type;
   const int num_blocks = divide(*params.num_tokens_past_padded, Traits::kRows);
   const int m_blocks =
@@ -167,7 +167,7 @@ __global__ void __launch_bounds__(threads,
                                             thread_m_blocks, thread_n_blocks, thread_k_blocks,
                                             m_block_size_8, stages, group_blocks>;
   extern __shared__ int4 marlin_moe_shared[];
-  ::marlin_moe::run_block<Traits>(params, reinterpret_cast<char*>(marlin_moe_shared));
+  ::marlin_moe::run_block<Traits>(params, ::marlin_moe::shared_address(marlin_moe_shared));
 }
 
 }  // namespace MARLIN_NAMESPACE_NAME

@@ -32,7 +32,7 @@ class Multiplier16 {
     std::uint32_t zp;  // packed zero points of the same columns
   };
 
-  __device__ __forceinline__ Multiplier16(const Params& params, const char* shared)
+  __device__ __forceinline__ Multiplier16(const Params& params, SharedAddress shared)
       : params_(params), shared_(shared) {}
 
   __device__ __forceinline__ void begin_tile(int expert, int n_tile) {
@@ -64,7 +64,7 @@ class Multiplier16 {
   // Loads the fragment of the warp's 16-row block `sub` (0 or 1) of the stage in the slot that
   // begins at byte `slot`, which is stage `k_tile` of the tile.
   __device__ __forceinline__ void load(Fragment& fragment, unsigned slot, int k_tile, int sub) {
-    const char* stage = shared_ + slot;
+    const SharedAddress stage = shared_ + slot;
     const unsigned k_block = 2 * position_.k_warp + sub;
     load_a(fragment, stage, k_block);
     load_b(fragment, stage, sub);
@@ -121,8 +121,9 @@ class Multiplier16 {
     to[3] = from.w;
   }
 
-  __device__ __forceinline__ void load_a(Fragment& fragment, const char* stage, unsigned k_block) {
-    const char* a = stage + kShape.a_offset();
+  __device__ __forceinline__ void load_a(Fragment& fragment, SharedAddress stage,
+                                         unsigned k_block) {
+    const SharedAddress a = stage + kShape.a_offset();
     const unsigned lane = position_.lane;
     if constexpr (Traits::kTransposed) {
       std::uint32_t tokens[2];
@@ -131,7 +132,8 @@ class Multiplier16 {
       fragment.a[0][0] = tokens[0];
       fragment.a[0][1] = tokens[1];
     } else {
-      const char* row = a + a_chunk_offset<kChunksPerRow>(lane % 16, 2 * k_block + lane / 16);
+      const SharedAddress row =
+          a + a_chunk_offset<kChunksPerRow>(lane % 16, 2 * k_block + lane / 16);
 #pragma unroll
       for (int m = 0; m < Traits::kMBlocks; ++m) {
         load_matrix_x4(fragment.a[m], row + m * 16 * kChunksPerRow * 16);
@@ -139,33 +141,33 @@ class Multiplier16 {
     }
   }
 
-  __device__ __forceinline__ void load_b(Fragment& fragment, const char* stage, int sub) {
+  __device__ __forceinline__ void load_b(Fragment& fragment, SharedAddress stage, int sub) {
     constexpr int kChunks = Traits::kBChunks;
 #pragma unroll
     for (int i = 0; i < kChunks; ++i) {
       const unsigned offset =
           b_chunk_offset<Traits>(position_, sub, kChunks * position_.lane + i) + kShape.b_offset();
-      store_words(fragment.b + 4 * i, *reinterpret_cast<const int4*>(stage + offset));
+      store_words(fragment.b + 4 * i, load_shared_16(stage + offset));
     }
   }
 
-  __device__ __forceinline__ void load_scales(Fragment& fragment, const char* stage,
+  __device__ __forceinline__ void load_scales(Fragment& fragment, SharedAddress stage,
                                               unsigned k_block) {
     const unsigned group = Traits::kGroupsPerStage > 1 ? k_block / Traits::kGroupBlocks : 0;
     const unsigned column = position_.n_warp * 64 + position_.lane / 4 * 8;
     const unsigned index = group * Traits::kThreadN + column;
-    const char* scales = stage + kShape.s_offset() + index * (kShape.s_bits / 8);
+    const SharedAddress scales = stage + kShape.s_offset() + index * (kShape.s_bits / 8);
     std::uint32_t words[Scale::kWords];
     if constexpr (Scale::kWords == 4) {
-      store_words(words, *reinterpret_cast<const int4*>(scales));
+      store_words(words, load_shared_16(scales));
     } else {
-      const int2 pair = *reinterpret_cast<const int2*>(scales);
+      const int2 pair = load_shared_8(scales);
       words[0] = pair.x;
       words[1] = pair.y;
     }
     Scale::decode(words, fragment.s[0]);
     if constexpr (Traits::kHasZeroPoints) {
-      fragment.zp = *reinterpret_cast<const std::uint32_t*>(stage + kShape.zp_offset() + index / 2);
+      fragment.zp = load_shared_4(stage + kShape.zp_offset() + index / 2);
     }
   }
 
@@ -254,7 +256,7 @@ class Multiplier16 {
   }
 
   const Params& params_;
-  const char* shared_;
+  SharedAddress shared_;
   ThreadPosition<Traits> position_;
   unsigned column_;  // of the packed scales: eight columns of the warp's 64, from here on
   const int* g_idx_;

@@ -34,7 +34,7 @@ class Multiplier8 {
     std::uint32_t zp;  // packed zero points of columns c + 8 t of the 64 that the warp's are among
   };
 
-  __device__ __forceinline__ Multiplier8(const Params& params, const char* shared)
+  __device__ __forceinline__ Multiplier8(const Params& params, SharedAddress shared)
       : params_(params), shared_(shared) {}
 
   __device__ __forceinline__ void begin_tile(int expert, int n_tile) {
@@ -62,17 +62,17 @@ class Multiplier8 {
   // Loads the fragment of the warp's 32-row block `sub` (0 or 1) of the stage in the slot that
   // begins at byte `slot`.
   __device__ __forceinline__ void load(Fragment& fragment, unsigned slot, int /*k_tile*/, int sub) {
-    const char* stage = shared_ + slot;
+    const SharedAddress stage = shared_ + slot;
     const unsigned k_block = 2 * position_.k_warp + sub;
     const unsigned lane = position_.lane;
-    const char* row = stage + kShape.a_offset() +
-                      a_chunk_offset<kChunksPerRow>(lane % 16, 2 * k_block + lane / 16);
+    const SharedAddress row = stage + kShape.a_offset() +
+                              a_chunk_offset<kChunksPerRow>(lane % 16, 2 * k_block + lane / 16);
 #pragma unroll
     for (int m = 0; m < Traits::kMBlocks; ++m) {
       load_matrix_x4(fragment.a[m], row + m * 16 * kChunksPerRow * 16);
     }
-    const char* piece = stage + kShape.b_offset() + b_chunk_offset<Traits>(position_, sub, lane);
-    const int4 words = *reinterpret_cast<const int4*>(piece);
+    const int4 words =
+        load_shared_16(stage + kShape.b_offset() + b_chunk_offset<Traits>(position_, sub, lane));
     fragment.b[0] = words.x;
     fragment.b[1] = words.y;
     fragment.b[2] = words.z;
@@ -131,18 +131,18 @@ class Multiplier8 {
     return kInt8 ? static_cast<float>(static_cast<int>(sum)) : __uint_as_float(sum);
   }
 
-  __device__ __forceinline__ void load_scales(Fragment& fragment, const char* stage,
+  __device__ __forceinline__ void load_scales(Fragment& fragment, SharedAddress stage,
                                               unsigned k_block) {
     const unsigned group = Traits::kGroupsPerStage > 1 ? 2 * k_block / Traits::kGroupBlocks : 0;
     const unsigned first = group * Traits::kThreadN;
     const unsigned index = first + position_.n_warp * 32 + position_.lane % 4 * 8;
-    const char* scales = stage + kShape.s_offset() + index * (kShape.s_bits / 8);
+    const SharedAddress scales = stage + kShape.s_offset() + index * (kShape.s_bits / 8);
     if constexpr (kExponentScales) {
-      const int2 words = *reinterpret_cast<const int2*>(scales);
+      const int2 words = load_shared_8(scales);
       fragment.s[0] = words.x;
       fragment.s[1] = words.y;
     } else {
-      const int4 words = *reinterpret_cast<const int4*>(scales);
+      const int4 words = load_shared_16(scales);
       fragment.s[0] = words.x;
       fragment.s[1] = words.y;
       fragment.s[2] = words.z;
@@ -150,8 +150,7 @@ class Multiplier8 {
     }
     if constexpr (Traits::kHasZeroPoints) {
       const unsigned zp_index = first + position_.n_warp / 2 * 64 + position_.lane / 4 * 8;
-      fragment.zp =
-          *reinterpret_cast<const std::uint32_t*>(stage + kShape.zp_offset() + zp_index / 2);
+      fragment.zp = load_shared_4(stage + kShape.zp_offset() + zp_index / 2);
     }
   }
 
@@ -181,7 +180,7 @@ class Multiplier8 {
   }
 
   const Params& params_;
-  const char* shared_;
+  SharedAddress shared_;
   ThreadPosition<Traits> position_;
   std::uint32_t sums_[Traits::kMBlocks][Traits::kAccTiles][4];
   std::uint32_t channel_zp_;

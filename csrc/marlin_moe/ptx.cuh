@@ -15,20 +15,64 @@
 
 namespace marlin_moe {
 
-__device__ __forceinline__ std::uint32_t shared_address(const void* pointer) {
-  return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
+// An address in shared memory. Plain numbers compile faster than generic pointers, whose memory the
+// compiler has to find out.
+using SharedAddress = std::uint32_t;
+
+__device__ __forceinline__ SharedAddress shared_address(const void* pointer) {
+  return static_cast<SharedAddress>(__cvta_generic_to_shared(pointer));
+}
+
+__device__ __forceinline__ std::uint32_t load_shared_4(SharedAddress from) {
+  std::uint32_t out;
+  asm volatile("ld.shared.u32 %0, [%1];\n" : "=r"(out) : "r"(from) : "memory");
+  return out;
+}
+__device__ __forceinline__ int2 load_shared_8(SharedAddress from) {
+  int2 out;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];\n"
+               : "=r"(out.x), "=r"(out.y)
+               : "r"(from)
+               : "memory");
+  return out;
+}
+__device__ __forceinline__ int4 load_shared_16(SharedAddress from) {
+  int4 out;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];\n"
+               : "=r"(out.x), "=r"(out.y), "=r"(out.z), "=r"(out.w)
+               : "r"(from)
+               : "memory");
+  return out;
+}
+__device__ __forceinline__ float4 load_shared_floats(SharedAddress from) {
+  float4 out;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];\n"
+               : "=f"(out.x), "=f"(out.y), "=f"(out.z), "=f"(out.w)
+               : "r"(from)
+               : "memory");
+  return out;
+}
+__device__ __forceinline__ void store_shared(SharedAddress to, std::uint32_t value) {
+  asm volatile("st.shared.u32 [%0], %1;\n" ::"r"(to), "r"(value) : "memory");
+}
+__device__ __forceinline__ void store_shared(SharedAddress to, float value) {
+  asm volatile("st.shared.f32 [%0], %1;\n" ::"r"(to), "f"(value) : "memory");
+}
+__device__ __forceinline__ void store_shared(SharedAddress to, float a, float b) {
+  asm volatile("st.shared.v2.f32 [%0], {%1, %2};\n" ::"r"(to), "f"(a), "f"(b) : "memory");
 }
 
 // Copies 16 bytes from global to shared memory, or writes 16 zero bytes where `valid` is false.
-__device__ __forceinline__ void copy_async_16(void* shared, const void* global, bool valid) {
+__device__ __forceinline__ void copy_async_16(SharedAddress to, const void* from, bool valid) {
 #if MARLIN_SM75_PATH
   int4 value = make_int4(0, 0, 0, 0);
-  if (valid) value = *static_cast<const int4*>(global);
-  *static_cast<int4*>(shared) = value;
+  if (valid) value = *static_cast<const int4*>(from);
+  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};\n" ::"r"(to), "r"(value.x), "r"(value.y),
+               "r"(value.z), "r"(value.w)
+               : "memory");
 #else
   const int bytes = valid ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
-               "l"(global), "r"(bytes)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from), "r"(bytes)
                : "memory");
 #endif
 }
@@ -49,18 +93,18 @@ __device__ __forceinline__ void copy_async_wait() {
 }
 
 // Four 8×8 matrices of 16-bit elements; lane i gives the address of row i % 8 of matrix i / 8.
-__device__ __forceinline__ void load_matrix_x4(std::uint32_t (&out)[4], const void* row) {
+__device__ __forceinline__ void load_matrix_x4(std::uint32_t (&out)[4], SharedAddress row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
-               : "r"(shared_address(row))
+               : "r"(row)
                : "memory");
 }
 
 // Two 8×8 matrices; lanes 0 to 15 give the addresses.
-__device__ __forceinline__ void load_matrix_x2(std::uint32_t (&out)[2], const void* row) {
+__device__ __forceinline__ void load_matrix_x2(std::uint32_t (&out)[2], SharedAddress row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];\n"
                : "=r"(out[0]), "=r"(out[1])
-               : "r"(shared_address(row))
+               : "r"(row)
                : "memory");
 }
 

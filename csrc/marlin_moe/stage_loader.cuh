@@ -41,7 +41,7 @@ class StageLoader {
  public:
   using Params = ::MARLIN_NAMESPACE_NAME::KernelParams;
 
-  __device__ __forceinline__ StageLoader(const Params& params, char* shared)
+  __device__ __forceinline__ StageLoader(const Params& params, SharedAddress shared)
       : params_(params), shared_(shared) {}
 
   // Points the loader at stage `k_tile` of a tile: its rows, an expert's weights, and the columns
@@ -56,7 +56,7 @@ class StageLoader {
   // Issues the copies of stage `k_tile` into the slot that begins at byte `slot`. Each call is for
   // the stage that follows the last call's.
   __device__ __forceinline__ void issue(int k_tile, unsigned slot) {
-    char* stage = shared_ + slot;
+    const SharedAddress stage = shared_ + slot;
     issue_a(stage);
     issue_b(stage);
     if constexpr (Traits::kGrouped) issue_scales(k_tile, stage);
@@ -86,10 +86,11 @@ class StageLoader {
     }
   }
 
-  __device__ __forceinline__ void issue_a(char* stage) {
+  __device__ __forceinline__ void issue_a(SharedAddress stage) {
     const unsigned first_row = position_.thread / kChunksPerRow;
-    char* to = stage + kShape.a_offset() +
-               a_chunk_offset<kChunksPerRow>(first_row, position_.thread % kChunksPerRow);
+    const SharedAddress to =
+        stage + kShape.a_offset() +
+        a_chunk_offset<kChunksPerRow>(first_row, position_.thread % kChunksPerRow);
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
       if (kFullPasses || first_row + pass * kRowsPerPass < Traits::kRows) {
@@ -118,8 +119,8 @@ class StageLoader {
          (piece * kPieceBytes + position_.lane * 16);
   }
 
-  __device__ __forceinline__ void issue_b(char* stage) {
-    char* to = stage + kShape.b_offset();
+  __device__ __forceinline__ void issue_b(SharedAddress stage) {
+    const SharedAddress to = stage + kShape.b_offset();
 #pragma unroll
     for (int sub = 0; sub < 2; ++sub) {
 #pragma unroll
@@ -162,7 +163,7 @@ class StageLoader {
     }
   }
 
-  __device__ __forceinline__ void issue_scales(int k_tile, char* stage) {
+  __device__ __forceinline__ void issue_scales(int k_tile, SharedAddress stage) {
     constexpr int kStageBlocks = Traits::kThreadK / 16;
     const unsigned group = static_cast<unsigned>(k_tile) * kStageBlocks / Traits::kGroupBlocks;
     if (position_.thread < Traits::kGroupsPerStage * kScaleChunks) {
@@ -178,7 +179,7 @@ class StageLoader {
   }
 
   const Params& params_;
-  char* shared_;
+  SharedAddress shared_;
   ThreadPosition<Traits> position_;
   const char* a_[kPasses];
   bool a_valid_[kPasses];

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernel_traits.cuh"
+#include "ptx.cuh"
 
 namespace marlin_moe {
 
@@ -11,13 +12,14 @@ class TileRows {
  public:
   using Params = ::MARLIN_NAMESPACE_NAME::KernelParams;
 
-  __device__ __forceinline__ TileRows(const Params& params, char* shared)
-      : params_(params), ids_(reinterpret_cast<int*>(shared + Traits::kShape.ids_offset())) {}
+  __device__ __forceinline__ TileRows(const Params& params, SharedAddress shared)
+      : params_(params), ids_(shared + Traits::kShape.ids_offset()) {}
 
   // Loads the ids of a block of sorted_token_ids; a barrier later all threads may read them.
   __device__ __forceinline__ void load_ids(int block) {
     if (threadIdx.x < Traits::kRows) {
-      ids_[threadIdx.x] = params_.sorted_token_ids[block * Traits::kRows + threadIdx.x];
+      const unsigned id = params_.sorted_token_ids[block * Traits::kRows + threadIdx.x];
+      store_shared(ids_ + 4 * threadIdx.x, id);
     }
   }
 
@@ -25,30 +27,38 @@ class TileRows {
   // latency is hidden.
   __device__ __forceinline__ void load_factors() {
     if (threadIdx.x >= Traits::kRows) return;
-    const int id = ids_[threadIdx.x];
+    const int id = this->id(threadIdx.x);
     if (id >= params_.num_ids) return;
-    factors()[threadIdx.x] =
-        params_.topk_weights != nullptr ? __ldg(params_.topk_weights + id) : 1.0f;
+    store_shared(weight_address(threadIdx.x),
+                 params_.topk_weights != nullptr ? __ldg(params_.topk_weights + id) : 1.0f);
     if constexpr (Traits::kA8) {
-      factors()[Traits::kRows + threadIdx.x] = __ldg(params_.a_scales + id / params_.a_row_divisor);
+      store_shared(a_scale_address(threadIdx.x),
+                   __ldg(params_.a_scales + id / params_.a_row_divisor));
     }
   }
 
   // `num_ids` or more: padding.
-  __device__ __forceinline__ int id(unsigned row) const { return ids_[row]; }
-  __device__ __forceinline__ float weight(unsigned row) const { return factors()[row]; }
+  __device__ __forceinline__ int id(unsigned row) const {
+    return static_cast<int>(load_shared_4(ids_ + 4 * row));
+  }
+  __device__ __forceinline__ float weight(unsigned row) const {
+    return __uint_as_float(load_shared_4(weight_address(row)));
+  }
   // Of 8-bit A.
   __device__ __forceinline__ float a_scale(unsigned row) const {
-    return factors()[Traits::kRows + row];
+    return __uint_as_float(load_shared_4(a_scale_address(row)));
   }
 
  private:
-  __device__ __forceinline__ float* factors() const {
-    return reinterpret_cast<float*>(ids_ + Traits::kRows);
+  __device__ __forceinline__ SharedAddress weight_address(unsigned row) const {
+    return ids_ + 4 * (Traits::kRows + row);
+  }
+  __device__ __forceinline__ SharedAddress a_scale_address(unsigned row) const {
+    return ids_ + 4 * (2 * Traits::kRows + row);
   }
 
   const Params& params_;
-  int* ids_;
+  SharedAddress ids_;
 };
 
 }  // namespace marlin_moe
