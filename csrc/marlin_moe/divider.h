@@ -32,7 +32,7 @@ class Divider {
 
  private:
   int value_;
-  std::uint32_t multiplier_;  // 2^(31 + shift) / value, rounded up
+  std::uint32_t multiplier_;  // the next integer above 2^(31 + shift) / value
   int shift_;                 // the least with 2^shift >= value
 };
 

@@ -17,8 +17,7 @@ namespace marlin_moe {
 // A block's share of a tile: which stripes hold the rest of it.
 struct TileShare {
   bool owns;             // holds the tile's first stage, writes C
-  int num_contributors;  // of an owner: stripes whose partial sums it adds, those that follow its
-                         // own
+  int num_contributors;  // of an owner: how many stripes behind its own have partial sums for it
   int owner;             // stripe that owns the tile
 };
 
@@ -181,11 +180,14 @@ class Epilogue {
   __device__ __forceinline__ void write_output(float (&v)[kUnit], const ColumnTerms& terms,
                                                unsigned tile_row, int id, unsigned column) {
     using Output = typename Traits::Output;
+    float a_scale = 1.0f;
+    if constexpr (Traits::kA8) a_scale = rows_.a_scale(tile_row);
+    const float weight = rows_.weight(tile_row);
 #pragma unroll
     for (int i = 0; i < kUnit; ++i) {
-      if constexpr (Traits::kA8) v[i] *= rows_.a_scale(tile_row);
+      if constexpr (Traits::kA8) v[i] *= a_scale;
       if constexpr (kScalesColumns) v[i] *= terms.scale[i];
-      v[i] = (v[i] + terms.bias[i]) * rows_.weight(tile_row);
+      v[i] = (v[i] + terms.bias[i]) * weight;
     }
     int4 out;
     out.x = Output::pack(v[0], v[1]);

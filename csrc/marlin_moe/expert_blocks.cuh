@@ -1,11 +1,11 @@
 // Finds the blocks of sorted_token_ids that have an expert, where expert parallelism leaves some
-// without.
+// without. All lanes of a warp call these functions, with the same arguments, and get the same
+// answers.
 #pragma once
 
 namespace marlin_moe {
 
-// Of expert_ids[first, first + 32), one bit each: which are not negative. All lanes of a warp call
-// these functions, with the same arguments, and get the same answers.
+// Of expert_ids[first, first + 32), one bit each: which are not negative.
 __device__ __forceinline__ unsigned expert_mask(const int* expert_ids, int num_blocks, int first) {
   const int i = first + static_cast<int>(threadIdx.x % 32);
   return __ballot_sync(0xffffffffu, i < num_blocks && expert_ids[i] >= 0);

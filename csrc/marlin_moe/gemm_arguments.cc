@@ -54,8 +54,11 @@ std::int64_t max_padded_ids(const MoeGemmArgs& args) {
 
 static Status check_shape(const MoeGemmArgs& args) {
   if (args.m < 0) return invalid("m", args.m, "0 or more");
-  if (args.n <= 0 || args.n % 64 != 0) return invalid("n", args.n, "a positive multiple of 64");
-  if (args.k <= 0 || args.k % 64 != 0) return invalid("k", args.k, "a positive multiple of 64");
+  // Offsets within a row of B's pieces are 32 bits wide in the kernels.
+  constexpr int kMostOfDimension = 1 << 24;
+  const auto fits = [](int size) { return size > 0 && size % 64 == 0 && size <= kMostOfDimension; };
+  if (!fits(args.n)) return invalid("n", args.n, "a positive multiple of 64, at most 16777216");
+  if (!fits(args.k)) return invalid("k", args.k, "a positive multiple of 64, at most 16777216");
   if (args.num_experts < 1) return invalid("num_experts", args.num_experts, "1 or more");
   if (args.top_k < 1) return invalid("top_k", args.top_k, "1 or more");
   const int size = args.block_size;

@@ -27,7 +27,8 @@ int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_t
   return 64;
 }
 
-// Blocks of sorted_token_ids that tokens spread evenly over the experts fill on average.
+// Blocks of sorted_token_ids that tokens spread evenly over the experts fill on average, at most:
+// ids whose experts are elsewhere are not known here.
 static double expected_blocks(const MoeGemmArgs& args) {
   const double ids = static_cast<double>(args.m) * args.top_k;
   const double experts = args.num_experts;

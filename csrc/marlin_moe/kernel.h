@@ -37,7 +37,8 @@ struct KernelParams {
   // Partial sums of split tiles, [stripes, rows of the tile, thread_n]: at a contributor's stripe,
   // so never at stripe 0; with atomic additions at the owner's.
   float* partials;
-  int* locks;             // [stripes], zero before and after a launch
+  // [stripes]: how many contributed to the tile that a stripe owns. Zero before and after a launch.
+  int* locks;
   std::int64_t a_stride;  // elements between rows of A
   int num_ids;            // ids below this one are tokens, the rest is padding
   int n;

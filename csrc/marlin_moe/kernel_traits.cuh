@@ -64,6 +64,7 @@ struct KernelTraits {
   static_assert(!kA8 || kShape.b_bits == 4, "8-bit activations go with 4-bit weights");
   static_assert(!kA8 || !kTransposed, "8-bit activations have tiles of 16 rows or more");
   static_assert(kSId == kCId || kGrouped, "8-bit scales are per group");
+  static_assert(!kA8 || !kGlobalScale, "NVFP4's scales go with 16-bit activations");
   static_assert(kShape.k_blocks_per_warp() == 2,
                 "a warp multiplies two blocks of B's rows in a stage");
   static_assert(!kMBlockSize8 || kThreadMBlocks == 1, "an 8-row tile is one m block");

@@ -44,8 +44,8 @@ inline constexpr int kGroupSizeActOrder = 0;
 // otherwise; matrices are row-major.
 struct MoeGemmArgs {
   int m = 0;            // rows of A (tokens); 0 is allowed and launches nothing
-  int n = 0;            // output columns, a multiple of 64
-  int k = 0;            // reduction length, a multiple of 64 and of the group size
+  int n = 0;            // output columns, a multiple of 64 up to 2^24
+  int k = 0;            // reduction length, a multiple of 64 and of the group size, up to 2^24
   int num_experts = 0;  // experts in B
   int top_k = 1;        // experts per token: id / top_k is the row of A
   int block_size = 0;   // ids per block of sorted_token_ids: 8, 16, 32, 48 or 64

@@ -69,7 +69,8 @@ class Multiplier16 {
     load_a(fragment, stage, k_block);
     load_b(fragment, stage, sub);
     if constexpr (Traits::kGrouped) {
-      if (sub == 0 || !kTermsServeStage) load_scales(fragment, stage, k_block);
+      if (sub == 0 || !(kTermsServeStage || kMultipliesPairs))
+        load_scales(fragment, stage, k_block);
     }
     if constexpr (Traits::kActOrder) {
       load_row_scales(fragment, k_tile * (Traits::kThreadK / 16) + k_block);
@@ -113,13 +114,6 @@ class Multiplier16 {
  private:
   static constexpr TileShape kShape = Traits::kShape;
   static constexpr int kChunksPerRow = Traits::kThreadK / 8;
-
-  static __device__ __forceinline__ void store_words(std::uint32_t* to, const int4& from) {
-    to[0] = from.x;
-    to[1] = from.y;
-    to[2] = from.z;
-    to[3] = from.w;
-  }
 
   __device__ __forceinline__ void load_a(Fragment& fragment, SharedAddress stage,
                                          unsigned k_block) {

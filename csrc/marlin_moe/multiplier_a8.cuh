@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "dequant_a8.cuh"
+#include "host_device.h"
 #include "kernel_traits.cuh"
 #include "ptx.cuh"
 #include "stage_loader.cuh"
@@ -71,20 +72,21 @@ class Multiplier8 {
     for (int m = 0; m < Traits::kMBlocks; ++m) {
       load_matrix_x4(fragment.a[m], row + m * 16 * kChunksPerRow * 16);
     }
-    const int4 words =
-        load_shared_16(stage + kShape.b_offset() + b_chunk_offset<Traits>(position_, sub, lane));
-    fragment.b[0] = words.x;
-    fragment.b[1] = words.y;
-    fragment.b[2] = words.z;
-    fragment.b[3] = words.w;
-    if constexpr (Traits::kGrouped) load_scales(fragment, stage, k_block);
+    store_words(fragment.b, load_shared_16(stage + kShape.b_offset() +
+                                           b_chunk_offset<Traits>(position_, sub, lane)));
+    if constexpr (Traits::kGrouped) {
+      // k_block is of 32 rows, two of kGroupBlocks' unit.
+      const unsigned group = Traits::kGroupsPerStage > 1 ? 2 * k_block / Traits::kGroupBlocks : 0;
+      if (group_may_end(sub)) load_scales(fragment, stage, group);
+      if constexpr (Traits::kHasZeroPoints) load_zero_points(fragment, stage, group);
+    }
   }
 
   // Adds the product of the fragment of block kSub to the sums, and the sums to the accumulators
   // where a group may end.
   template <int kSub>
   __device__ __forceinline__ void multiply(const Fragment& fragment) {
-    constexpr bool kGroupEnds = Traits::kGrouped && (kSub == 1 || Traits::kGroupBlocks == 2);
+    constexpr bool kGroupEnds = Traits::kGrouped && group_may_end(kSub);
 #pragma unroll
     for (int t = 0; t < Traits::kAccTiles; ++t) {
       const std::uint32_t zeros = zero_bytes(fragment, t);
@@ -131,27 +133,30 @@ class Multiplier8 {
     return kInt8 ? static_cast<float>(static_cast<int>(sum)) : __uint_as_float(sum);
   }
 
+  // Whether a group may end behind the block `sub` of a stage: the sums are scaled there.
+  static MARLIN_HOST_DEVICE constexpr bool group_may_end(int sub) {
+    return sub == 1 || Traits::kGroupBlocks == 2;
+  }
+
   __device__ __forceinline__ void load_scales(Fragment& fragment, SharedAddress stage,
-                                              unsigned k_block) {
-    const unsigned group = Traits::kGroupsPerStage > 1 ? 2 * k_block / Traits::kGroupBlocks : 0;
-    const unsigned first = group * Traits::kThreadN;
-    const unsigned index = first + position_.n_warp * 32 + position_.lane % 4 * 8;
+                                              unsigned group) {
+    const unsigned index =
+        group * Traits::kThreadN + position_.n_warp * 32 + position_.lane % 4 * 8;
     const SharedAddress scales = stage + kShape.s_offset() + index * (kShape.s_bits / 8);
     if constexpr (kExponentScales) {
       const int2 words = load_shared_8(scales);
       fragment.s[0] = words.x;
       fragment.s[1] = words.y;
     } else {
-      const int4 words = load_shared_16(scales);
-      fragment.s[0] = words.x;
-      fragment.s[1] = words.y;
-      fragment.s[2] = words.z;
-      fragment.s[3] = words.w;
+      store_words(fragment.s, load_shared_16(scales));
     }
-    if constexpr (Traits::kHasZeroPoints) {
-      const unsigned zp_index = first + position_.n_warp / 2 * 64 + position_.lane / 4 * 8;
-      fragment.zp = load_shared_4(stage + kShape.zp_offset() + zp_index / 2);
-    }
+  }
+
+  __device__ __forceinline__ void load_zero_points(Fragment& fragment, SharedAddress stage,
+                                                   unsigned group) {
+    const unsigned index =
+        group * Traits::kThreadN + position_.n_warp / 2 * 64 + position_.lane / 4 * 8;
+    fragment.zp = load_shared_4(stage + kShape.zp_offset() + index / 2);
   }
 
   // The zero point of column c + 8 t in every byte.

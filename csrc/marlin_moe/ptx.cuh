@@ -1,4 +1,4 @@
-// The PTX instructions that CUDA C++ has no function for, one wrapper each.
+// The PTX instructions that CUDA C++ has no function for, and loads and stores of shared memory.
 //
 // The f16 and bf16 headers of CUDA are not used: they cost every kernel file more to parse than the
 // few instructions needed here. Pairs of 16-bit numbers are kept as the 32 bits of a register.
@@ -16,7 +16,7 @@
 namespace marlin_moe {
 
 // An address in shared memory. Plain numbers compile faster than generic pointers, whose memory the
-// compiler has to find out.
+// compiler has to find out. A load through them is never dropped and never merged with another.
 using SharedAddress = std::uint32_t;
 
 __device__ __forceinline__ SharedAddress shared_address(const void* pointer) {
@@ -43,6 +43,12 @@ __device__ __forceinline__ int4 load_shared_16(SharedAddress from) {
                : "r"(from)
                : "memory");
   return out;
+}
+__device__ __forceinline__ void store_words(std::uint32_t* to, const int4& from) {
+  to[0] = from.x;
+  to[1] = from.y;
+  to[2] = from.z;
+  to[3] = from.w;
 }
 __device__ __forceinline__ float4 load_shared_floats(SharedAddress from) {
   float4 out;

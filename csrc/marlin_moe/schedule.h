@@ -51,6 +51,7 @@ struct StripePlan {
   }
   // The stripe that holds stage `k_tile` of a tile that is cut.
   MARLIN_HOST_DEVICE constexpr int stripe_of(int tile, int k_tile) const {
+    // Also if one tile is cut in whatever way: it is tile 0.
     const bool by_tile = section == tile_stages;
     return (by_tile ? tile * parts : 0) +
            divide((by_tile ? 0 : tile * tile_stages) + k_tile, length);

@@ -66,7 +66,7 @@ struct TileShape {
   MARLIN_HOST_DEVICE constexpr int s_offset() const { return b_offset() + b_stage_bytes(); }
   MARLIN_HOST_DEVICE constexpr int zp_offset() const { return s_offset() + s_stage_bytes(); }
 
-  // What the rows are lies behind the pipeline, which the reduction buffer shares.
+  // Ids and factors of the rows lie behind the pipeline, whose memory the reduction buffer shares.
   MARLIN_HOST_DEVICE constexpr int ids_offset() const {
     const int pipeline = stages * stage_bytes();
     return pipeline > reduction_bytes() ? pipeline : reduction_bytes();

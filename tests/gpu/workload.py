@@ -19,7 +19,7 @@ from weights import DTYPES
 
 # Bytes that a round of launches reads at least, several times the L2 cache of an H100.
 _COLD_BYTES = 300 << 20
-MOST_SETS = 48
+_MOST_SETS = 48
 POOL_BYTES = 16 << 30
 
 
@@ -77,7 +77,7 @@ class Workload:
         layer: Layer,
         case: Quantisation,
         tokens: int,
-        most_sets: int = MOST_SETS,
+        most_sets: int = _MOST_SETS,
     ) -> None:
         self._library = library
         self._layer = layer

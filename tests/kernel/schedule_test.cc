@@ -42,6 +42,19 @@ void check_plan(int tiles, int stages, int stripes, int slack) {
       if (stage < plan.total) holder[stage] = stripe;
     }
   }
+  // What the count of a tile's contributors at its owner relies on.
+  for (int stripe = 0; stripe < stripes; ++stripe) {
+    int owned = 0;
+    int contributed = 0;
+    for (int tile = plan.begin(stripe) / stages; tile * stages < plan.end(stripe); ++tile) {
+      const bool begins = plan.begin(stripe) <= tile * stages;
+      const bool ends = plan.end(stripe) >= (tile + 1) * stages;
+      if (begins && !ends) ++owned;
+      if (!begins) ++contributed;
+    }
+    require(owned <= 1, "a stripe owns one tile that others contribute to, at most");
+    require(contributed <= 1, "a stripe contributes to one tile, at most");
+  }
   for (int stage = 0; stage < plan.total; ++stage) {
     require(holder[stage] != -1, "every stage is in a stripe");
     require(plan.stripe_of(stage / stages, stage % stages) == holder[stage],

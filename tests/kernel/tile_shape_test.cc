@@ -23,7 +23,7 @@ void expect(bool condition, const char* what, const marlin_moe::TileShape& shape
 void check(const marlin_moe::TileShape& shape) {
   // Bytes that a block may have: 64 KiB on 7.5, 99 KiB on 8.6, 8.9 and 12.x. There the launcher
   // takes another tile than the widest of 8-bit weights with scales for every 32 rows: it needs
-  // 100.25 KiB.
+  // 100.5 KiB.
   const int most = shape.stages == 2 ? 64 * 1024 : 99 * 1024;
   const bool widest = shape.thread_n == 256 && shape.rows == 64 && shape.stages == 4;
   const bool passed_over = widest && shape.b_bits == 8 && shape.group_blocks == 2;
@@ -46,6 +46,9 @@ void check(const marlin_moe::TileShape& shape) {
   expect(shape.ids_offset() >= shape.reduction_bytes() &&
              shape.ids_offset() >= shape.stages * shape.stage_bytes(),
          "the ids lie behind everything", shape);
+  const int words = shape.a_bits == 8 ? 3 : 2;  // id and top-k weight, and the scale of 8-bit A
+  expect(shape.shared_memory_bytes() == shape.ids_offset() + shape.rows * words * 4,
+         "every row has its id and factors", shape);
   expect(shape.tile_elements() <= shape.threads * shape.rows,
          "the workspace's bound on partial sums holds", shape);
 }

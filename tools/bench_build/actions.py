@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import shlex
 import subprocess
 from collections.abc import Sequence
@@ -19,6 +18,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
+class Usage:
+    """User and system time of a command, and the most memory that one of its processes had."""
+
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
 class Compile:
     """A compile command without its source and its outputs; it runs in REPOSITORY."""
 
@@ -26,16 +33,22 @@ class Compile:
 
     def run(self, source: Path, output: Path, *options: str) -> float:
         """Compiles source to output with more options in front; returns the CPU seconds."""
+        return self.measure(source, output, *options).seconds
+
+    def measure(self, source: Path, output: Path, *options: str) -> Usage:
+        """Compiles source to output with more options in front; returns what that took."""
         program, *rest = self.arguments
-        return cpu_seconds([program, *options, *rest, "-c", str(source), "-o", str(output)])
+        return measure([program, *options, *rest, "-c", str(source), "-o", str(output)])
 
 
-def cpu_seconds(command: Sequence[str]) -> float:
-    """Runs a command that must succeed; returns user and system time, its children's included."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def measure(command: Sequence[str]) -> Usage:
+    """Runs a command that must succeed; returns what it took, its children included."""
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, list(command))
+    return Usage(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
 def machine_line() -> str:

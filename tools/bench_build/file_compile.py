@@ -1,0 +1,80 @@
+"""Measures the compile of each generated file: CPU seconds, memory, and how well costs foretell it.
+
+    file_compile.py [--archs 8.0,8.9] [--bazel COMMAND]
+
+Files are compiled one after the other with the options that Bazel uses for
+//csrc/marlin_moe:kernels. The last column is CPU seconds for 100 of the cost that the table
+KERNEL_COSTS gives the file's kernels: files are split by it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from actions import REPOSITORY, Compile, Usage, bazel_compile, machine_line
+
+_TARGET = "deps(//csrc/marlin_moe:kernels)"
+_LINE = "{:45} {:>7} {:>8} {:>8} {:>9}"
+
+
+def kernels_by_file(directory: Path) -> dict[str, list[dict[str, Any]]]:
+    """Returns the manifest's entries by the file that holds them."""
+    manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+    files: dict[str, list[dict[str, Any]]] = {}
+    for kernel in manifest["instantiations"]:
+        files.setdefault(kernel["file"], []).append(kernel)
+    return files
+
+
+def report(usages: dict[str, Usage], kernels: dict[str, list[dict[str, Any]]]) -> None:
+    """Prints a line for each file, and sums."""
+    print(_LINE.format("file", "kernels", "seconds", "MiB", "s per 100"))
+    for file, usage in usages.items():
+        cost = sum(kernel["cost"] for kernel in kernels[file])
+        mebibytes = f"{usage.peak_bytes / 2**20:.0f}"
+        per_cost = f"{100 * usage.seconds / cost:.3f}"
+        seconds = f"{usage.seconds:.2f}"
+        print(_LINE.format(file, len(kernels[file]), seconds, mebibytes, per_cost))
+    total = sum(usage.seconds for usage in usages.values())
+    longest = max(usage.seconds for usage in usages.values())
+    count = sum(len(kernels[file]) for file in usages)
+    peak = max(usage.peak_bytes for usage in usages.values())
+    print(
+        f"{len(usages)} files, {count} kernels: {total:.1f} CPU seconds, {total / count:.3f} each; "
+        f"longest {longest:.2f}, {100 * longest / total:.1f} %; most memory {peak / 2**20:.0f} MiB"
+    )
+
+
+def main() -> int:
+    """Runs the command line; returns the process's exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--archs", default="8.0,8.9", help="architectures")
+    parser.add_argument("--bazel", default="./bazelw", help="the Bazel command")
+    options = parser.parse_args()
+    print(machine_line())
+    with tempfile.TemporaryDirectory() as kept:
+        directory = Path(kept)
+        generator = [sys.executable, str(REPOSITORY / "tools/marlin_gen/gen.py"), options.archs]
+        subprocess.run([*generator, "--out-dir", kept], check=True, stdout=subprocess.DEVNULL)
+        kernels = kernels_by_file(directory)
+        compilers: dict[str, Compile] = {}  # all files of a family have the same options
+        usages = {}
+        for file in sorted(kernels):
+            family = file.partition("_")[0]
+            if family not in compilers:
+                compilers[family] = bazel_compile(
+                    options.bazel, "CudaCompile", _TARGET, f"/{file}", options.archs
+                )
+            usages[file] = compilers[family].measure(directory / file, directory / "kernel.o")
+        report(usages, kernels)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
