@@ -1,12 +1,12 @@
 #include "gemm_config.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 
 #include "arguments.h"
+#include "tile_choice.h"
 #include "workspace.h"
 
 namespace marlin_moe {
@@ -27,48 +27,16 @@ int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_t
   return 64;
 }
 
-// Blocks of sorted_token_ids that tokens spread evenly over the experts fill on average, at most:
-// ids whose experts are elsewhere are not known here.
-static double expected_blocks(const MoeGemmArgs& args) {
-  const double ids = static_cast<double>(args.m) * args.top_k;
-  const double experts = args.num_experts;
-  const double active = experts * (1.0 - std::exp(-ids / experts));
-  return std::max(active, ids / args.block_size + 0.5 * active);
-}
-
-// The tile to try first for a shape, as measured on an H100 (docs/kernel-notes.md).
-static MoeGemmConfig preferred_config(const MoeGemmArgs& args, const DeviceInfo& device,
-                                      const char** reason) {
-  constexpr int kShortDepth = 2048;
-  const double blocks = expected_blocks(args);
-  if (args.block_size <= 16 && args.k <= kShortDepth) {
-    const double tiles = blocks * ((args.n + 127) / 128);
-    const int tiles_per_sm = static_cast<int>(std::ceil(tiles / device.multiprocessors));
-    if (tiles_per_sm == 1 && args.k % 128 == 0) {
-      *reason = "little work: one block per multiprocessor seldom splits a tile";
-      return {128, 128, 256, 1};
-    }
-    if (tiles_per_sm == 2 || tiles_per_sm == 3) {
-      *reason = "little work: about as many blocks as tiles, so that few are split";
-      return {64, 128, 128, tiles_per_sm};
-    }
-  }
-  const bool many_rows = args.block_size == 64 || (args.block_size == 48 && args.n > args.k);
-  if (many_rows && args.n % 256 == 0 && blocks * (args.n / 256) >= device.multiprocessors) {
-    *reason = "many rows: a wide tile reads A less often";
-    return {64, 256, 256};
-  }
-  *reason = "few rows: small tiles keep more loads of weights under way";
-  return {64, 128, 128};
-}
-
 static int most_blocks_per_sm(const Kernel& kernel) {
   return std::min(kernel.max_blocks_per_sm, kMaxThreadsPerSm / kernel.shape.threads);
 }
 
 // The preferred configuration, or the first that was built and fits the device.
-static Status choose_tile(const MoeGemmArgs& args, const DeviceInfo& device, Choice* choice) {
-  choice->config = preferred_config(args, device, &choice->reason);
+static Status choose_kernel(const MoeGemmArgs& args, const DeviceInfo& device, Choice* choice) {
+  const TileChoice first = choose_tile({args.m, args.n, args.k, args.num_experts, args.top_k,
+                                        args.block_size, device.multiprocessors});
+  choice->config = {first.thread_k, first.thread_n, first.threads, first.blocks_per_sm};
+  choice->reason = first.reason;
   Status status = find_kernel(args, choice->config, device, &choice->kernel);
   if (!status.ok() || choice->kernel.usable()) return status;
   const Choice preferred = *choice;
@@ -107,7 +75,7 @@ static Status complete_config(const MoeGemmArgs& args, const MoeGemmConfig& give
 
 Status choose_config(const MoeGemmArgs& args, const DeviceInfo& device, const MoeGemmConfig* given,
                      Choice* choice) {
-  Status status = given == nullptr ? choose_tile(args, device, choice)
+  Status status = given == nullptr ? choose_kernel(args, device, choice)
                                    : complete_config(args, *given, device, choice);
   if (!status.ok()) return status;
   MoeGemmConfig& config = choice->config;

@@ -1,0 +1,76 @@
+// The tile that is tried first, on the layers of the benchmark and at the edges of the rules.
+#include "marlin_moe/tile_choice.h"
+
+#include <cstdio>
+
+namespace {
+
+using marlin_moe::TileChoice;
+using marlin_moe::TileProblem;
+
+int failures = 0;
+
+void expect(const TileProblem& problem, int thread_k, int thread_n, int threads,
+            int blocks_per_sm) {
+  const TileChoice choice = marlin_moe::choose_tile(problem);
+  if (choice.thread_k == thread_k && choice.thread_n == thread_n && choice.threads == threads &&
+      choice.blocks_per_sm == blocks_per_sm && choice.reason[0] != '\0') {
+    return;
+  }
+  std::fprintf(stderr,
+               "m %d, n %d, k %d, %d experts, top_k %d, block %d, %d multiprocessors: (%d, %d, %d) "
+               "with %d blocks instead of (%d, %d, %d) with %d\n",
+               problem.m, problem.n, problem.k, problem.num_experts, problem.top_k,
+               problem.block_size, problem.multiprocessors, choice.thread_k, choice.thread_n,
+               choice.threads, choice.blocks_per_sm, thread_k, thread_n, threads, blocks_per_sm);
+  ++failures;
+}
+
+// m, n, k, experts, top_k, block size, multiprocessors
+constexpr TileProblem qwen3_gate_up(int tokens, int block_size = 8) {
+  return {tokens, 1536, 2048, 128, 8, block_size, 132};
+}
+constexpr TileProblem qwen3_down(int tokens, int block_size = 8) {
+  return {8 * tokens, 2048, 768, 128, 1, block_size, 132};
+}
+// One expert: every row of A is an id, and the tiles are those of C.
+constexpr TileProblem dense(int m, int n, int k, int block_size) {
+  return {m, n, k, 1, 1, block_size, 132};
+}
+
+}  // namespace
+
+int main() {
+  // Some 8, 15, 29 and 51 experts are active; a tile has 128 columns.
+  expect(qwen3_gate_up(1), 128, 128, 256, 1);
+  expect(qwen3_gate_up(2), 64, 128, 128, 2);
+  expect(qwen3_gate_up(4), 64, 128, 128, 3);
+  expect(qwen3_gate_up(8), 64, 128, 128, 0);
+  expect(qwen3_down(1), 128, 128, 256, 1);
+  expect(qwen3_down(2), 64, 128, 128, 2);
+  expect(qwen3_down(8), 64, 128, 128, 0);
+  expect(qwen3_down(1, 16), 128, 128, 256, 1);
+
+  // Mixtral and DeepSeek-V3: deep, or many tiles.
+  expect({1, 28672, 4096, 8, 2, 8, 132}, 64, 128, 128, 0);
+  expect({2, 4096, 14336, 8, 1, 8, 132}, 64, 128, 128, 0);
+  expect({8, 7168, 2048, 256, 1, 8, 132}, 64, 128, 128, 0);
+  expect({4096, 28672, 4096, 8, 2, 64, 132}, 64, 256, 256, 0);
+
+  // Depth: 2048 is little, 2112 is not; 128 must divide it for the deep tile.
+  expect(dense(64, 2048, 2048, 16), 128, 128, 256, 1);
+  expect(dense(64, 2048, 2112, 16), 64, 128, 128, 0);
+  expect(dense(64, 2048, 1984, 16), 64, 128, 128, 0);
+  // More rows than 16 in a block, and no rows at all.
+  expect(dense(64, 2048, 2048, 32), 64, 128, 128, 0);
+  expect(dense(0, 2048, 2048, 16), 128, 128, 256, 1);
+
+  // The wide tile: 64 rows, or 48 where C is wider than A, whole tiles, and one for each
+  // multiprocessor.
+  expect(dense(4096, 4096, 4096, 64), 64, 256, 256, 0);
+  expect(dense(4096, 4096, 4096, 48), 64, 128, 128, 0);
+  expect(dense(4096, 8192, 4096, 48), 64, 256, 256, 0);
+  expect(dense(4096, 4096 + 128, 4096, 64), 64, 128, 128, 0);
+  expect(dense(64, 4096, 4096, 64), 64, 128, 128, 0);
+  return failures == 0 ? 0 : 1;
+}
