@@ -69,8 +69,9 @@ class Multiplier16 {
     load_a(fragment, stage, k_block);
     load_b(fragment, stage, sub);
     if constexpr (Traits::kGrouped) {
-      if (sub == 0 || !(kTermsServeStage || kMultipliesPairs))
+      if (sub == 0 || !(kTermsServeStage || kMultipliesPairs)) {
         load_scales(fragment, stage, k_block);
+      }
     }
     if constexpr (Traits::kActOrder) {
       load_row_scales(fragment, k_tile * (Traits::kThreadK / 16) + k_block);

@@ -13,13 +13,13 @@ class TileRows {
   using Params = ::MARLIN_NAMESPACE_NAME::KernelParams;
 
   __device__ __forceinline__ TileRows(const Params& params, SharedAddress shared)
-      : params_(params), ids_(shared + Traits::kShape.ids_offset()) {}
+      : params_(params), shared_(shared) {}
 
   // Loads the ids of a block of sorted_token_ids; a barrier later all threads may read them.
   __device__ __forceinline__ void load_ids(int block) {
     if (threadIdx.x < Traits::kRows) {
       const unsigned id = params_.sorted_token_ids[block * Traits::kRows + threadIdx.x];
-      store_shared(ids_ + 4 * threadIdx.x, id);
+      store_shared(id_address(threadIdx.x), id);
     }
   }
 
@@ -39,7 +39,7 @@ class TileRows {
 
   // `num_ids` or more: padding.
   __device__ __forceinline__ int id(unsigned row) const {
-    return static_cast<int>(load_shared_4(ids_ + 4 * row));
+    return static_cast<int>(load_shared_4(id_address(row)));
   }
   __device__ __forceinline__ float weight(unsigned row) const {
     return __uint_as_float(load_shared_4(weight_address(row)));
@@ -50,15 +50,18 @@ class TileRows {
   }
 
  private:
+  __device__ __forceinline__ SharedAddress id_address(unsigned row) const {
+    return shared_ + Traits::kShape.ids_offset() + 4 * row;
+  }
   __device__ __forceinline__ SharedAddress weight_address(unsigned row) const {
-    return ids_ + 4 * (Traits::kRows + row);
+    return shared_ + Traits::kShape.row_weights_offset() + 4 * row;
   }
   __device__ __forceinline__ SharedAddress a_scale_address(unsigned row) const {
-    return ids_ + 4 * (2 * Traits::kRows + row);
+    return shared_ + Traits::kShape.row_scales_offset() + 4 * row;
   }
 
   const Params& params_;
-  SharedAddress ids_;
+  SharedAddress shared_;
 };
 
 }  // namespace marlin_moe

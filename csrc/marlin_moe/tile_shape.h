@@ -71,11 +71,14 @@ struct TileShape {
     const int pipeline = stages * stage_bytes();
     return pipeline > reduction_bytes() ? pipeline : reduction_bytes();
   }
-  // A row's id, its top-k weight and, of 8-bit A, its scale.
-  MARLIN_HOST_DEVICE constexpr int row_bytes() const { return a_bits == 8 ? 12 : 8; }
+  MARLIN_HOST_DEVICE constexpr int row_weights_offset() const { return ids_offset() + rows * 4; }
+  // Scales of 8-bit A's rows.
+  MARLIN_HOST_DEVICE constexpr int row_scales_offset() const {
+    return row_weights_offset() + rows * 4;
+  }
   // Dynamic shared memory of a block, in bytes.
   MARLIN_HOST_DEVICE constexpr int shared_memory_bytes() const {
-    return ids_offset() + rows * row_bytes();
+    return row_scales_offset() + (a_bits == 8 ? rows * 4 : 0);
   }
   // Floats of one tile's partial sums.
   MARLIN_HOST_DEVICE constexpr int tile_elements() const { return rows * thread_n; }
