@@ -10,9 +10,11 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -49,6 +51,16 @@ def measure(command: Sequence[str]) -> Usage:
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, list(command))
     return Usage(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+
+
+def generate(directory: Path, archs: str, *options: str) -> list[dict[str, Any]]:
+    """Writes the kernels of some architectures into a directory; returns the manifest of them."""
+    program = [sys.executable, str(REPOSITORY / "tools/marlin_gen/gen.py")]
+    command = [*program, archs, "--out-dir", str(directory), *options]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+    kernels: list[dict[str, Any]] = manifest["instantiations"]
+    return kernels
 
 
 def machine_line() -> str:

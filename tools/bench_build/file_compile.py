@@ -10,26 +10,15 @@ KERNEL_COSTS gives the file's kernels: files are split by it.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from actions import REPOSITORY, Compile, Usage, bazel_compile, machine_line
+from actions import Compile, Usage, bazel_compile, generate, machine_line
 
 _TARGET = "deps(//csrc/marlin_moe:kernels)"
 _LINE = "{:45} {:>7} {:>8} {:>8} {:>9}"
-
-
-def kernels_by_file(directory: Path) -> dict[str, list[dict[str, Any]]]:
-    """Returns the manifest's entries by the file that holds them."""
-    manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
-    files: dict[str, list[dict[str, Any]]] = {}
-    for kernel in manifest["instantiations"]:
-        files.setdefault(kernel["file"], []).append(kernel)
-    return files
 
 
 def report(usages: dict[str, Usage], kernels: dict[str, list[dict[str, Any]]]) -> None:
@@ -60,9 +49,9 @@ def main() -> int:
     print(machine_line())
     with tempfile.TemporaryDirectory() as kept:
         directory = Path(kept)
-        generator = [sys.executable, str(REPOSITORY / "tools/marlin_gen/gen.py"), options.archs]
-        subprocess.run([*generator, "--out-dir", kept], check=True, stdout=subprocess.DEVNULL)
-        kernels = kernels_by_file(directory)
+        kernels: dict[str, list[dict[str, Any]]] = {}
+        for kernel in generate(directory, options.archs):
+            kernels.setdefault(kernel["file"], []).append(kernel)
         compilers: dict[str, Compile] = {}  # all files of a family have the same options
         usages = {}
         for file in sorted(kernels):

@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from actions import REPOSITORY, Compile, bazel_compile, machine_line
+from actions import Compile, bazel_compile, generate, machine_line
 
 _HEADER_RUNS = 5
 
@@ -127,9 +126,7 @@ def main() -> int:
     print(machine_line())
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
-        generator = [sys.executable, str(REPOSITORY / "tools/marlin_gen/gen.py"), options.arch]
-        generator += ["--schemes", options.schemes, "--out-dir", str(work / "generated")]
-        subprocess.run(generator, check=True)
+        generate(work / "generated", options.arch, "--schemes", options.schemes)
         kernels = list(instantiations(work / "generated", options.family))
         if not kernels:
             raise SystemExit(f"{options.family} has no kernel of {options.schemes}")

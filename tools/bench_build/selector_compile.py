@@ -10,25 +10,14 @@ counts, as it is disturbed least by whatever else the machine does.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from actions import REPOSITORY, bazel_compile, machine_line
+from actions import REPOSITORY, bazel_compile, generate, machine_line
 
-_TARGET = "//csrc/marlin_moe:moe_gemm"
+_TARGET = "//csrc/marlin_moe:kernel_table"
 _SOURCE = "csrc/marlin_moe/kernel_table.cc"
-
-
-def generate(directory: Path, archs: str, style: str) -> int:
-    """Writes the selector of every kernel into a directory; returns the number of kernels."""
-    command = [sys.executable, str(REPOSITORY / "tools/marlin_gen/gen.py"), archs]
-    command += ["--selector", style, "--out-dir", str(directory)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
-    return len(manifest["instantiations"])
 
 
 def main() -> int:
@@ -45,7 +34,7 @@ def main() -> int:
         (work / "none").mkdir()
         (work / "none/kernel_selector.h").touch()
         for style in ("switch", "chain"):
-            branches[style] = generate(work / style, options.archs, style)
+            branches[style] = len(generate(work / style, options.archs, "--selector", style))
         for mode in ("fastbuild", "opt"):
             compiler = bazel_compile(options.bazel, "CppCompile", _TARGET, _SOURCE, "sm_80", mode)
             for style, count in branches.items():
