@@ -19,42 +19,33 @@
 
 namespace marlin_moe {
 
-// Where the pipeline stands: the slot that is multiplied, and the one before it, whose place the
-// next copy takes, as bytes from the first slot.
-template <unsigned kStages, unsigned kStageBytes>
-struct Slots {
-  unsigned current = 0;
-  unsigned last = (kStages - 1) * kStageBytes;
-  __device__ __forceinline__ void advance() {
-    last = current;
-    current = current == (kStages - 1) * kStageBytes ? 0 : current + kStageBytes;
-  }
-};
-
 // Multiplies stages [k_begin, k_end) of the tile that loader, rows and multiplier were pointed at.
+//
+// Once all warps have a stage in registers, which the barrier before the next one says, its slot is
+// filled again.
 template <class Traits, class Multiplier>
 __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, TileRows<Traits>& rows,
                                                 Multiplier& multiplier, int k_begin, int k_end) {
   constexpr int kStages = Traits::kStages;
-  constexpr int kStageBytes = Traits::kShape.stage_bytes();
-#pragma unroll 1
-  for (int i = 0; i < kStages - 1; ++i) {
-    if (k_begin + i < k_end) loader.issue(k_begin + i, i * kStageBytes);
-    copy_async_commit();
-  }
-  rows.load_factors();
-  copy_async_wait<kStages - 2>();
-  __syncthreads();
-
-  Slots<kStages, kStageBytes> slots;
-  const auto issue_ahead = [&](int k_tile) {
-    if (k_tile + kStages - 1 < k_end) loader.issue(k_tile + kStages - 1, slots.last);
+  constexpr unsigned kStageBytes = Traits::kShape.stage_bytes();
+  // One group of copies for each stage, empty ones behind the last, so that groups count stages.
+  const auto issue = [&](int k_tile, unsigned slot) {
+    if (k_tile < k_end) loader.issue(k_tile, slot);
     copy_async_commit();
   };
-  const auto await_next = [&] {
+#pragma unroll 1
+  for (int i = 0; i < kStages; ++i) issue(k_begin + i, i * kStageBytes);
+  rows.load_factors();
+  copy_async_wait<kStages - 1>();
+  __syncthreads();
+
+  unsigned slot = 0;  // of the stage that is multiplied, in bytes from the first
+  // From stage `k_tile`, which must be in registers, to the next one.
+  const auto next_stage = [&](int k_tile) {
     copy_async_wait<kStages - 2>();
     __syncthreads();
-    slots.advance();
+    issue(k_tile + kStages, slot);
+    slot = slot == (kStages - 1) * kStageBytes ? 0 : slot + kStageBytes;
   };
 
   // The two blocks of B's rows that a warp has in a stage.
@@ -62,22 +53,21 @@ __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, Til
   if constexpr (Multiplier::kMultipliesPairs) {
 #pragma unroll 1
     for (int k_tile = k_begin; k_tile < k_end; ++k_tile) {
-      multiplier.load(fragments[0], slots.current, k_tile, 0);
-      multiplier.load(fragments[1], slots.current, k_tile, 1);
-      issue_ahead(k_tile);
+      multiplier.load(fragments[0], slot, k_tile, 0);
+      multiplier.load(fragments[1], slot, k_tile, 1);
       multiplier.multiply_pair(fragments[0], fragments[1]);
-      await_next();
+      next_stage(k_tile);
     }
   } else {
     // One is multiplied while the other is loaded.
-    multiplier.load(fragments[0], slots.current, k_begin, 0);
+    multiplier.load(fragments[0], slot, k_begin, 0);
 #pragma unroll 1
     for (int k_tile = k_begin; k_tile < k_end; ++k_tile) {
-      multiplier.load(fragments[1], slots.current, k_tile, 1);
-      issue_ahead(k_tile);
+      multiplier.load(fragments[1], slot, k_tile, 1);
       multiplier.template multiply<0>(fragments[0]);
-      await_next();
-      if (k_tile + 1 < k_end) multiplier.load(fragments[0], slots.current, k_tile + 1, 0);
+      next_stage(k_tile);
+      // Behind the last stage nobody uses what is loaded: cheaper than a branch.
+      multiplier.load(fragments[0], slot, min(k_tile + 1, k_end - 1), 0);
       multiplier.template multiply<1>(fragments[1]);
     }
   }
