@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096)
+# Up to so many, the time is that of reading the weights.
+FEW_TOKENS = 16
 
 
 @dataclass(frozen=True)

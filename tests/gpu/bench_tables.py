@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from bench_points import FEW_TOKENS
+
 
 def peer_figure(peer: dict[str, Any], point: dict[str, Any]) -> float | None:
     row = peer["microseconds"].get(point["layer"], {}).get(point["case"])
@@ -89,11 +91,22 @@ def print_slow(points: list[dict[str, Any]], limit: float) -> None:
 
 
 def print_bandwidth(points: list[dict[str, Any]], copy_gb_s: float) -> None:
-    """Prints, for few tokens, how fast weights are read beside copies that move as many bytes."""
+    """Prints, for few tokens, how fast weights are read: beside copies, and beside a kernel that
+    does nothing but read them, which is as fast as a GEMM could be."""
     for name in dict.fromkeys(point["case"] for point in points):
-        few = [point for point in points if point["case"] == name and point["m"] <= 16]
+        few = [point for point in points if point["case"] == name and point["m"] <= FEW_TOKENS]
         large = [f"{100 * point['weight_gb_s'] / copy_gb_s:.0f}" for point in few]
+        floor = [
+            f"{100 * point['weight_bytes'] / point['read_us'] / 1e3 / copy_gb_s:.0f}"
+            for point in few
+        ]
         same = [f"{100 * point['copy_same_bytes_us'] / point['us']:.0f}" for point in few]
+        read = [f"{100 * point['read_us'] / point['us']:.0f}" for point in few]
         if few:
-            print(f"{name:17} M <= 16, weight bytes in % of a large copy's: {' '.join(large)}")
+            print(
+                f"{name:17} M <= {FEW_TOKENS}, weight bytes in % of a large copy's: "
+                f"{' '.join(large)}"
+            )
+            print(f"{'':17} the same of a kernel that only reads them: {' '.join(floor)}")
+            print(f"{'':17} in % of that kernel's: {' '.join(read)}")
             print(f"{'':17} in % of a copy of as many bytes: {' '.join(same)}")

@@ -34,6 +34,8 @@ def _point(case: str, m: int, us: float, peer_us: float) -> dict[str, object]:
         "peer_block_size": 8,
         "weight_gb_s": 1500.0,
         "copy_same_bytes_us": 0.75 * us,
+        "weight_bytes": 1.5e6 * us,
+        "read_us": 0.8 * us,
     }
 
 
@@ -162,10 +164,12 @@ def test_slow_points_stand_with_both_times_slowest_first(capsys):
     assert "one" in second and "(0.94)" in second
 
 
-def test_bandwidth_is_that_of_few_tokens_beside_both_copies(capsys):
+def test_bandwidth_is_that_of_few_tokens_beside_both_copies_and_a_kernel_that_only_reads(capsys):
     bench_tables.print_bandwidth([_point("one", m, 10.0, 9.0) for m in (1, 16, 64)], 3000.0)
-    large, same = capsys.readouterr().out.splitlines()
+    large, floor, read, same = capsys.readouterr().out.splitlines()
     assert large.endswith("in % of a large copy's: 50 50")
+    assert floor.endswith("a kernel that only reads them: 62 62")
+    assert read.endswith("in % of that kernel's: 80 80")
     assert same.endswith("in % of a copy of as many bytes: 75 75")
 
 

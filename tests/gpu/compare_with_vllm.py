@@ -24,9 +24,9 @@ from typing import Any
 
 import checks
 import torch
-from bench_points import TOKENS, Layer, Quantisation, selected
+from bench_points import FEW_TOKENS, TOKENS, Layer, Quantisation, selected
 from bench_tables import print_bandwidth, print_compact, print_means, print_slow
-from device_timing import CopyTimer, Launches, alternate, copy_bandwidth
+from device_timing import CopyTimer, Launches, ReadTimer, alternate, copy_bandwidth
 from moe_gemm_lib import MoeGemmLibrary
 from shim_lib import ShimError
 from vllm_operator import CASES, WORKSPACE_PER_SM, arguments, peer_block_size
@@ -148,7 +148,13 @@ def time_both(contest: Contest, ours: Ours, peer: Peer) -> tuple[float, float, i
 
 
 def time_point(
-    contest: Contest, pool: Pool, copies: CopyTimer, layer: Layer, case: Quantisation, tokens: int
+    contest: Contest,
+    pool: Pool,
+    copies: CopyTimer,
+    reads: ReadTimer,
+    layer: Layer,
+    case: Quantisation,
+    tokens: int,
 ) -> dict[str, Any]:
     """Compares outputs and times of one layer, case and number of tokens."""
     workload = Workload(contest.library, pool, layer, case, tokens)
@@ -171,6 +177,7 @@ def time_point(
         "weight_bytes": workload.weight_bytes,
         "weight_gb_s": workload.weight_bytes / us / 1e3,
         "copy_same_bytes_us": copies.microseconds(workload.weight_bytes, launches),
+        "read_us": reads.microseconds(workload, launches) if tokens <= FEW_TOKENS else None,
     }
 
 
@@ -205,14 +212,14 @@ def time_points(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Times the points until the budget is spent; returns their figures, and failures."""
     started = time.monotonic()
-    copies = CopyTimer(pool.bits)
+    copies, reads = CopyTimer(pool.bits), ReadTimer(contest.library)
     figures, failures = [], []
     for point in points:
         if time.monotonic() - started > options.budget_seconds:
             failures.append(f"{label(point)}: not timed, the budget is spent")
             continue
         try:
-            figures.append(time_point(contest, pool, copies, *point))
+            figures.append(time_point(contest, pool, copies, reads, *point))
             wrong = complaint(figures[-1], point[1])
             if wrong:
                 failures.append(f"{label(point)}: {wrong}")

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Callable, Sequence
 
 import torch
+from moe_gemm_lib import MoeGemmLibrary
+from workload import Workload
 
 # Half of the most bytes that a timed copy moves.
 _COPY_BYTES = 2 << 30
@@ -97,6 +99,34 @@ class CopyTimer:
             return memory[first : first + words]
 
         copy(part(self._source), part(self._target))
+
+
+class ReadTimer:
+    """Times kernels that read the weights that a GEMM reads, and do nothing else."""
+
+    def __init__(self, library: MoeGemmLibrary) -> None:
+        self._library = library
+        self._sink = torch.zeros(1, dtype=torch.int32, device="cuda")
+
+    def microseconds(self, workload: Workload, launches: int) -> float:
+        """Returns the median microseconds of one of a CUDA graph of so many, the fastest way."""
+        reads = [workload.reads(index) for index in range(len(workload.routings))]
+
+        def launch(index: int, way: int) -> None:
+            operands, experts = reads[index % len(reads)]
+            self._library.read(
+                operands,
+                (experts.data_ptr(), experts.numel()),
+                self._sink.data_ptr(),
+                way,
+                torch.cuda.current_stream().cuda_stream,
+            )
+
+        sides = [
+            Launches(lambda i, way=way: launch(i, way), launches).times
+            for way in range(self._library.read_ways())
+        ]
+        return min(alternate(sides, 6))
 
 
 def copy_bandwidth(device: str) -> float:

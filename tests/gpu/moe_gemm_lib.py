@@ -7,6 +7,7 @@ shim needs no change here.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 from shim_lib import MESSAGE_BYTES, ShimError, Status, make_struct
@@ -116,6 +117,42 @@ class MoeGemmLibrary:
         if not status.ok:
             raise ShimError(f"empty_launch_time: {status.name}: {status.message}")
         return microseconds.value
+
+    def read_ways(self) -> int:
+        """Returns how many ways to read() there are."""
+        return int(self._lib.moe_gemm_test_read_ways())
+
+    def read(
+        self,
+        operands: Sequence[tuple[int, int]],
+        experts: tuple[int, int],
+        sink: int,
+        way: int,
+        stream: int,
+    ) -> None:
+        """Launches a kernel that reads the parts of some experts of operands, and nothing else.
+
+        Args:
+          operands: up to three; address, and bytes of an expert's part, a multiple of 16.
+          experts: address of their numbers on the device, and how many.
+          sink: address of an int on the device.
+          way: below read_ways().
+          stream: the CUDA stream.
+        """
+        addresses, sizes = zip(*operands, strict=True)
+        status = self._call(
+            "read",
+            (ctypes.c_void_p * len(operands))(*addresses),
+            (ctypes.c_int64 * len(operands))(*sizes),
+            len(operands),
+            ctypes.c_void_p(experts[0]),
+            experts[1],
+            ctypes.c_void_p(sink),
+            way,
+            ctypes.c_void_p(stream),
+        )
+        if not status.ok:
+            raise ShimError(f"read: {status.name}: {status.message}")
 
     def host_time(self, sets: list[Any], config: Any, calls: int, repeats: int) -> float:
         """Returns the median wall microseconds that one call takes on the host."""

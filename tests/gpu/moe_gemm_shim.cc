@@ -16,6 +16,7 @@
 
 #include "marlin_moe/moe_gemm.h"
 #include "tests/gpu/empty_kernel.h"
+#include "tests/gpu/read_kernel.h"
 #include "tests/gpu/shim_support.h"
 
 #define MOE_GEMM_TEST_ARGS(FIELD)        \
@@ -292,6 +293,27 @@ int moe_gemm_test_empty_launch_time(int kind, int calls, int repeats, float* mic
     status = time_empty(static_cast<EmptyLaunch>(kind), calls, repeats, microseconds);
   }
   return report(status, message, message_bytes);
+}
+
+// How many ways to read there are.
+int moe_gemm_test_read_ways() { return kNumReadWays; }
+
+// Launches a kernel that reads the parts of some experts, numbers on the device, of up to three
+// operands, and nothing else.
+int moe_gemm_test_read(const void* const* operands, const int64* expert_bytes, int count,
+                       const int* experts, int num_experts, int* sink, int way, void* stream,
+                       char* message, std::size_t message_bytes) {
+  if (count < 1 || count > kMostReadOperands || num_experts < 1) {
+    return report({moe::StatusCode::kInvalidArgument, "nothing to read, or too many operands"},
+                  message, message_bytes);
+  }
+  ReadArgs args{{}, experts, num_experts, sink};
+  for (int i = 0; i < count; ++i) args.operands[i] = {operands[i], expert_bytes[i]};
+  const auto run = [&]() -> moe::Status {
+    SHIM_CUDA(launch_read(args, way, static_cast<cudaStream_t>(stream)));
+    return {};
+  };
+  return report(run(), message, message_bytes);
 }
 
 }  // extern "C"

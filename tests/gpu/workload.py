@@ -178,6 +178,19 @@ class Workload:
             found[name] = torch.from_numpy(getattr(alignment, name)).to(self._device)
         return found
 
+    def reads(self, index: int) -> tuple[list[tuple[int, int]], torch.Tensor]:
+        """Returns address and bytes of an expert of what one set reads of its weights, and its
+        experts' numbers on the device."""
+        operands = self.operands(index, BLOCK_SIZES[-1])
+        found = []
+        for name in ("b", "scales", "zero_points"):
+            if name in operands:
+                tensor = operands[name]
+                size = tensor.numel() * tensor.itemsize // self._layer.num_experts
+                found.append((tensor.data_ptr(), size))
+        experts = np.unique(self.routings[index]).astype(np.int32)
+        return found, torch.from_numpy(experts).to(self._device)
+
     def _set(self, operands: dict[str, torch.Tensor], block_size: int) -> Any:
         return self._library.Args(
             **self._base,
