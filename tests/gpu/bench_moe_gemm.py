@@ -5,9 +5,10 @@
 Weights are random bits that no launch finds in the L2 cache: launches go round several sets of
 weights, each with a routing of its own. The headline figure is the median of a CUDA graph of
 launches between two events; --details prints every point, with plain launches and the host's time
-of a call beside it. --sweep also times every block size, tile and number of blocks, and says what
-the library's choice costs. --host times nothing but the host: a call, and launches of an empty
-kernel in the same process.
+of a call beside it. Up to 16 tokens copies of as many bytes, and kernels that only read the
+weights, stand beside it as well. --sweep also times every block size, tile and number of blocks,
+and says what the library's choice costs. --host times nothing but the host: a call, and launches of
+an empty kernel in the same process.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def measure(command: Sequence[str]) -> Usage:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, list(command))
+        raise SystemExit(f"exit status {process.returncode}, see above, of {shlex.join(command)}")
     return Usage(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
@@ -92,6 +92,25 @@ def bazel_compile(
         if any(argument.endswith(source) for argument in arguments):
             return _runnable(arguments, _bazel(bazel, "info", "output_base", *flags).strip())
     raise SystemExit(f"{target} has no {mnemonic} of a source named *{source} for {archs}")
+
+
+class KernelCompiles:
+    """The compile commands of the generated files of //csrc/marlin_moe:kernels."""
+
+    def __init__(self, bazel: str, archs: str) -> None:
+        """As bazel_compile()."""
+        self._bazel = bazel
+        self._archs = archs
+        self._families: dict[str, Compile] = {}
+
+    def of(self, file: str) -> Compile:
+        """Returns the command of a file; it is the same for all files of a family."""
+        family = file.partition("_")[0]
+        if family not in self._families:
+            target = "deps(//csrc/marlin_moe:kernels)"
+            command = bazel_compile(self._bazel, "CudaCompile", target, f"/{file}", self._archs)
+            self._families[family] = command
+        return self._families[family]
 
 
 def _bazel(bazel: str, command: str, *arguments: str) -> str:

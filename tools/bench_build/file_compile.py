@@ -1,6 +1,6 @@
 """Measures the compile of each generated file: CPU seconds, memory, and how well costs foretell it.
 
-    file_compile.py [--archs 8.0,8.9] [--bazel COMMAND]
+    file_compile.py [--archs 8.0,8.9] [--only TEXT] [--bazel COMMAND]
 
 Files are compiled one after the other with the options that Bazel uses for
 //csrc/marlin_moe:kernels. The last column is CPU seconds for 100 of the cost that the table
@@ -15,9 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from actions import Compile, Usage, bazel_compile, generate, machine_line
+from actions import KernelCompiles, Usage, generate, machine_line
 
-_TARGET = "deps(//csrc/marlin_moe:kernels)"
 _LINE = "{:45} {:>7} {:>8} {:>8} {:>9}"
 
 
@@ -44,6 +43,7 @@ def main() -> int:
     """Runs the command line; returns the process's exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--archs", default="8.0,8.9", help="architectures")
+    parser.add_argument("--only", default="", help="only files whose names hold this")
     parser.add_argument("--bazel", default="./bazelw", help="the Bazel command")
     options = parser.parse_args()
     print(machine_line())
@@ -52,15 +52,14 @@ def main() -> int:
         kernels: dict[str, list[dict[str, Any]]] = {}
         for kernel in generate(directory, options.archs):
             kernels.setdefault(kernel["file"], []).append(kernel)
-        compilers: dict[str, Compile] = {}  # all files of a family have the same options
-        usages = {}
-        for file in sorted(kernels):
-            family = file.partition("_")[0]
-            if family not in compilers:
-                compilers[family] = bazel_compile(
-                    options.bazel, "CudaCompile", _TARGET, f"/{file}", options.archs
-                )
-            usages[file] = compilers[family].measure(directory / file, directory / "kernel.o")
+        compiles = KernelCompiles(options.bazel, options.archs)
+        usages = {
+            file: compiles.of(file).measure(directory / file, directory / "kernel.o")
+            for file in sorted(kernels)
+            if options.only in file
+        }
+        if not usages:
+            raise SystemExit(f"no file for {options.archs} has {options.only!r} in its name")
         report(usages, kernels)
     return 0
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from actions import Compile, bazel_compile, generate, machine_line
+from actions import Compile, KernelCompiles, generate, machine_line
 
 _HEADER_RUNS = 5
 
@@ -130,10 +130,7 @@ def main() -> int:
         kernels = list(instantiations(work / "generated", options.family))
         if not kernels:
             raise SystemExit(f"{options.family} has no kernel of {options.schemes}")
-        # All files of a family have the same options.
-        source = f"/{kernels[0][0]}.cu"
-        target = "deps(//csrc/marlin_moe:kernels)"
-        compiler = bazel_compile(options.bazel, "CudaCompile", target, source, options.arch)
+        compiler = KernelCompiles(options.bazel, options.arch).of(f"{kernels[0][0]}.cu")
         report(*measure(compiler, kernels, options.every, options.runs, work))
     return 0
 

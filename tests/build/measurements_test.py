@@ -1,0 +1,97 @@
+"""The measurements of tools/bench_build find what they measure, and print figures of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bazel_command import own_server
+from workspace import find_root
+
+ROOT = find_root(Path(os.environ["TOP_LEVEL_FILE"]))
+# The smallest file, of eight kernels.
+SMALLEST = "sm89_kernel_fe4m3fn_fe2m1f_bfloat16"
+
+
+@pytest.fixture(name="bazel", scope="module")
+def _bazel() -> Iterator[str]:
+    """A Bazel command for the source tree."""
+    with own_server(ROOT, ROOT) as command:
+        yield shlex.join(command)
+
+
+def run(bazel: str, tool: str, *arguments: str | Path) -> list[str]:
+    """Returns the lines that a tool prints."""
+    command = [sys.executable, str(ROOT / "tools/bench_build" / tool), "--bazel", bazel]
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    # Scripts import from their folder, as they do on a command line.
+    environment.pop("PYTHONSAFEPATH", None)
+    result = subprocess.run(
+        [*command, *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+def numbers(line: str) -> list[float]:
+    return [float(found) for found in re.findall(r"(?<![\w.])\d+\.?\d*(?![\w.])", line)]
+
+
+def test_the_selector_costs_less_as_a_switch_than_as_a_chain(bazel: str):
+    lines = run(bazel, "selector_compile.py", "--archs", "7.5", "--runs", "1")
+    for mode in ("fastbuild", "opt"):
+        none, switch, chain = (line for line in lines if line.startswith(mode))
+        assert [numbers(line)[0] for line in (none, switch, chain)] == [0, 234, 234]
+        assert 0 < numbers(none)[1] < numbers(switch)[1] < numbers(chain)[1]
+
+
+def test_a_file_has_its_kernels_and_what_they_cost(bazel: str):
+    line = run(bazel, "file_compile.py", "--archs", "8.9", "--only", SMALLEST)[2]
+    assert line.startswith(f"{SMALLEST}.cu")
+    kernels, seconds, mebibytes, _ = numbers(line)
+    assert kernels == 8 and seconds > 0.5 and mebibytes > 50
+
+
+def test_a_kernel_costs_something_beyond_its_headers(bazel: str):
+    lines = run(bazel, "kernel_compile.py", "--every", "100", "--runs", "1")
+    kernel = next(line for line in lines if "sm80_kernel_bfloat16_u4b8_bfloat16" in line)
+    _, object_bytes, cubin_bytes = numbers(kernel)[:3]
+    assert 1000 < object_bytes < cubin_bytes
+
+
+def test_the_peers_kernels_are_compiled_beside_ours(bazel: str, tmp_path: Path):
+    folder = tmp_path / "csrc/moe/marlin_moe_wna16"
+    folder.mkdir(parents=True)
+    (folder / "kernel.h").write_text(
+        """#include "scalar_type.hpp"
+#define MARLIN_KERNEL_PARAMS int* out
+"""
+    )
+    (folder / "marlin_template.h").write_text(
+        """namespace MARLIN_NAMESPACE_NAME {
+template <vllm::ScalarTypeId a, vllm::ScalarTypeId b, vllm::ScalarTypeId c, vllm::ScalarTypeId s,
+          int threads, int m, int n, int k, bool m8, int stages, int group, bool zp_float>
+__global__ void Marlin(MARLIN_KERNEL_PARAMS) { *out = m; }
+}
+"""
+    )
+    arguments = ["--vllm", tmp_path / "csrc", "--torch", tmp_path, "--only", SMALLEST]
+    lines = run(bazel, "compare_with_vllm.py", *arguments)
+    assert [line.split()[0] for line in lines[2:]] == [SMALLEST, "all"]
+    kernels, ours, theirs, ratio, *_ = numbers(lines[-1])
+    assert kernels == 8 and ours > theirs > 0
+    assert ratio == pytest.approx(ours / theirs, rel=0.05)
+
+
+if __name__ == "__main__":
+    sys.exit(pytest.main([__file__, "-q"]))
