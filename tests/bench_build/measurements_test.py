@@ -18,6 +18,9 @@ ROOT = find_root(Path(os.environ["TOP_LEVEL_FILE"]))
 # The smallest file, of eight kernels.
 SMALLEST = "sm89_kernel_fe4m3fn_fe2m1f_bfloat16"
 
+# MiB, for each action that does not say what it needs, as those of rules_cuda do not.
+BAZEL_RESERVES = 250
+
 
 @pytest.fixture(name="bazel", scope="module")
 def _bazel() -> Iterator[str]:
@@ -59,7 +62,8 @@ def test_a_file_has_its_kernels_and_what_they_cost(bazel: str):
     line = run(bazel, "file_compile.py", "--archs", "8.9", "--only", SMALLEST)[2]
     assert line.startswith(f"{SMALLEST}.cu")
     kernels, seconds, mebibytes, _ = numbers(line)
-    assert kernels == 8 and seconds > 0.5 and mebibytes > 50
+    assert kernels == 8 and seconds > 0.5
+    assert 50 < mebibytes < BAZEL_RESERVES
 
 
 def test_a_kernel_costs_something_beyond_its_headers(bazel: str):
