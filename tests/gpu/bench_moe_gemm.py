@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_points import FEW_TOKENS, TOKENS, Layer, Quantisation, selected
+from bench_points import TOKENS, Layer, Quantisation, selected
 from bench_tables import peer_figure, print_bandwidth, print_compact, print_means, print_points
 from cases import BLOCK_SIZES
-from device_timing import CopyTimer, ReadTimer, copy_bandwidth, matmul_rate
+from device_timing import WeightTimer, copy_bandwidth, matmul_rate
 from moe_gemm_lib import EMPTY_LAUNCHES, MoeGemmLibrary
 from shim_lib import ShimError
 from workload import POOL_BYTES, Pool, Workload, launches_of, repeats_of
@@ -108,8 +108,7 @@ def bench_point(
     layer: Layer,
     case: Quantisation,
     tokens: int,
-    copies: CopyTimer,
-    reads: ReadTimer,
+    weights: WeightTimer,
     with_sweep: bool,
 ) -> dict[str, Any]:
     """Times one layer, case and number of tokens."""
@@ -131,11 +130,7 @@ def bench_point(
         "stream_us": measure(library, sets, None, 0.01, graph=False),
         "host_us": library.host_time(sets, None, 100, 5) if tokens <= 64 else None,
         "sets": len(sets),
-        "experts_read": workload.experts_read,
-        "weight_bytes": workload.weight_bytes,
-        "weight_gb_s": workload.weight_bytes / microseconds / 1e3,
-        "copy_same_bytes_us": copies.microseconds(workload.weight_bytes, launches),
-        "read_us": reads.microseconds(workload, launches) if tokens <= FEW_TOKENS else None,
+        **weights.figures(workload, tokens, microseconds, launches),
         "tflop_s": 2.0 * workload.ids * layer.k * layer.n / microseconds / 1e6,
         "block_size": block_size,
         **library.config_dict(config),
@@ -227,7 +222,7 @@ def main(argv: list[str]) -> int:
     }
     torch.cuda.empty_cache()
     pool = Pool("cuda", POOL_BYTES)
-    copies, reads = CopyTimer(pool.bits), ReadTimer(library)
+    weights = WeightTimer(library, pool.bits)
     points: list[dict[str, Any]] = []
     failures = []
     for layer, case, tokens in selected(options):
@@ -236,7 +231,7 @@ def main(argv: list[str]) -> int:
             failures.append(f"{label}: not timed, the budget is spent")
             continue
         try:
-            point = bench_point(library, pool, layer, case, tokens, copies, reads, options.sweep)
+            point = bench_point(library, pool, layer, case, tokens, weights, options.sweep)
         except (ShimError, RuntimeError) as error:
             failures.append(f"{label}: {str(error)[:300]}")
             continue

@@ -24,9 +24,9 @@ from typing import Any
 
 import checks
 import torch
-from bench_points import FEW_TOKENS, TOKENS, Layer, Quantisation, selected
+from bench_points import TOKENS, Layer, Quantisation, selected
 from bench_tables import print_bandwidth, print_compact, print_means, print_slow
-from device_timing import CopyTimer, Launches, ReadTimer, alternate, copy_bandwidth
+from device_timing import Launches, WeightTimer, alternate, copy_bandwidth
 from moe_gemm_lib import MoeGemmLibrary
 from shim_lib import ShimError
 from vllm_operator import CASES, WORKSPACE_PER_SM, arguments, peer_block_size
@@ -150,8 +150,7 @@ def time_both(contest: Contest, ours: Ours, peer: Peer) -> tuple[float, float, i
 def time_point(
     contest: Contest,
     pool: Pool,
-    copies: CopyTimer,
-    reads: ReadTimer,
+    weights: WeightTimer,
     layer: Layer,
     case: Quantisation,
     tokens: int,
@@ -173,11 +172,7 @@ def time_point(
         "relative_error": error,
         "sets": len(ours.sets),
         "launches": launches,
-        "experts_read": workload.experts_read,
-        "weight_bytes": workload.weight_bytes,
-        "weight_gb_s": workload.weight_bytes / us / 1e3,
-        "copy_same_bytes_us": copies.microseconds(workload.weight_bytes, launches),
-        "read_us": reads.microseconds(workload, launches) if tokens <= FEW_TOKENS else None,
+        **weights.figures(workload, tokens, us, launches),
     }
 
 
@@ -212,14 +207,14 @@ def time_points(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Times the points until the budget is spent; returns their figures, and failures."""
     started = time.monotonic()
-    copies, reads = CopyTimer(pool.bits), ReadTimer(contest.library)
+    weights = WeightTimer(contest.library, pool.bits)
     figures, failures = [], []
     for point in points:
         if time.monotonic() - started > options.budget_seconds:
             failures.append(f"{label(point)}: not timed, the budget is spent")
             continue
         try:
-            figures.append(time_point(contest, pool, copies, reads, *point))
+            figures.append(time_point(contest, pool, weights, *point))
             wrong = complaint(figures[-1], point[1])
             if wrong:
                 failures.append(f"{label(point)}: {wrong}")

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 
 import torch
+from bench_points import FEW_TOKENS
 from moe_gemm_lib import MoeGemmLibrary
 from workload import Workload
 
@@ -127,6 +128,28 @@ class ReadTimer:
             for way in range(self._library.read_ways())
         ]
         return min(alternate(sides, 6))
+
+
+class WeightTimer:
+    """Says how fast a GEMM reads its weights, beside copies and kernels that only read them."""
+
+    def __init__(self, library: MoeGemmLibrary, source: torch.Tensor) -> None:
+        """`source` is large: what copies read."""
+        self._copies = CopyTimer(source)
+        self._reads = ReadTimer(library)
+
+    def figures(
+        self, workload: Workload, tokens: int, microseconds: float, launches: int
+    ) -> dict[str, float | None]:
+        """Returns a point's figures; `microseconds` is the time of one of the GEMM's launches."""
+        few = tokens <= FEW_TOKENS
+        return {
+            "experts_read": workload.experts_read,
+            "weight_bytes": workload.weight_bytes,
+            "weight_gb_s": workload.weight_bytes / microseconds / 1e3,
+            "copy_same_bytes_us": self._copies.microseconds(workload.weight_bytes, launches),
+            "read_us": self._reads.microseconds(workload, launches) if few else None,
+        }
 
 
 def copy_bandwidth(device: str) -> float:

@@ -161,6 +161,16 @@ class Workload:
 
     def operands(self, index: int, block_size: int) -> dict[str, torch.Tensor]:
         """Returns, flat, what one set has of its own: weights, and its routing in blocks."""
+        found = self._weights(index)
+        alignment = moe_reference.moe_align(
+            self.routings[index], self._layer.num_experts, block_size
+        )
+        for name in ("sorted_token_ids", "expert_ids", "num_tokens_past_padded"):
+            found[name] = torch.from_numpy(getattr(alignment, name)).to(self._device)
+        return found
+
+    def _weights(self, index: int) -> dict[str, torch.Tensor]:
+        """Returns weights, scales and zero points of one set, flat."""
         layer, case, bits = self._layer, self._case, self._pool.bits
         words = layer.num_experts * case.weight_bytes(layer) // 4
         scales = layer.num_experts * case.scales_per_expert(layer)
@@ -173,21 +183,15 @@ class Workload:
             far = bits.numel() - (index + 1) * (scales // 8)
             first = far // 4 * 4  # whole 16 bytes
             found["zero_points"] = bits[first : first + scales // 8]
-        alignment = moe_reference.moe_align(self.routings[index], layer.num_experts, block_size)
-        for name in ("sorted_token_ids", "expert_ids", "num_tokens_past_padded"):
-            found[name] = torch.from_numpy(getattr(alignment, name)).to(self._device)
         return found
 
     def reads(self, index: int) -> tuple[list[tuple[int, int]], torch.Tensor]:
         """Returns address and bytes of an expert of what one set reads of its weights, and its
         experts' numbers on the device."""
-        operands = self.operands(index, BLOCK_SIZES[-1])
-        found = []
-        for name in ("b", "scales", "zero_points"):
-            if name in operands:
-                tensor = operands[name]
-                size = tensor.numel() * tensor.itemsize // self._layer.num_experts
-                found.append((tensor.data_ptr(), size))
+        found = [
+            (tensor.data_ptr(), tensor.numel() * tensor.itemsize // self._layer.num_experts)
+            for tensor in self._weights(index).values()
+        ]
         experts = np.unique(self.routings[index]).astype(np.int32)
         return found, torch.from_numpy(experts).to(self._device)
 
