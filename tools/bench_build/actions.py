@@ -53,14 +53,27 @@ def measure(command: Sequence[str]) -> Usage:
     return Usage(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
-def generate(directory: Path, archs: str, *options: str) -> list[dict[str, Any]]:
-    """Writes the kernels of some architectures into a directory; returns the manifest of them."""
+Kernel = dict[str, Any]
+
+
+def generate(directory: Path, archs: str, *options: str) -> dict[str, list[Kernel]]:
+    """Writes the kernels of some architectures; returns the manifest's entries by file."""
     program = [sys.executable, str(REPOSITORY / "tools/marlin_gen/gen.py")]
     command = [*program, archs, "--out-dir", str(directory), *options]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
-    kernels: list[dict[str, Any]] = manifest["instantiations"]
-    return kernels
+    files: dict[str, list[Kernel]] = {}
+    for kernel in manifest["instantiations"]:
+        files.setdefault(kernel["file"], []).append(kernel)
+    return files
+
+
+def files_named(files: dict[str, list[Kernel]], text: str) -> dict[str, list[Kernel]]:
+    """Returns the files whose names hold a text, in the names' order; there has to be one."""
+    found = {file: files[file] for file in sorted(files) if text in file}
+    if not found:
+        raise SystemExit(f"no file has {text!r} in its name; there are: {', '.join(sorted(files))}")
+    return found
 
 
 def machine_line() -> str:

@@ -13,14 +13,13 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from actions import KernelCompiles, Usage, generate, machine_line
+from actions import Kernel, KernelCompiles, Usage, files_named, generate, machine_line
 
 _LINE = "{:45} {:>7} {:>8} {:>8} {:>9}"
 
 
-def report(usages: dict[str, Usage], kernels: dict[str, list[dict[str, Any]]]) -> None:
+def report(usages: dict[str, Usage], kernels: dict[str, list[Kernel]]) -> None:
     """Prints a line for each file, and sums."""
     print(_LINE.format("file", "kernels", "seconds", "MiB", "s per 100"))
     for file, usage in usages.items():
@@ -49,17 +48,12 @@ def main() -> int:
     print(machine_line())
     with tempfile.TemporaryDirectory() as kept:
         directory = Path(kept)
-        kernels: dict[str, list[dict[str, Any]]] = {}
-        for kernel in generate(directory, options.archs):
-            kernels.setdefault(kernel["file"], []).append(kernel)
+        kernels = files_named(generate(directory, options.archs), options.only)
         compiles = KernelCompiles(options.bazel, options.archs)
         usages = {
             file: compiles.of(file).measure(directory / file, directory / "kernel.o")
-            for file in sorted(kernels)
-            if options.only in file
+            for file in kernels
         }
-        if not usages:
-            raise SystemExit(f"no file for {options.archs} has {options.only!r} in its name")
         report(usages, kernels)
     return 0
 

@@ -34,7 +34,8 @@ def main() -> int:
         (work / "none").mkdir()
         (work / "none/kernel_selector.h").touch()
         for style in ("switch", "chain"):
-            branches[style] = len(generate(work / style, options.archs, "--selector", style))
+            files = generate(work / style, options.archs, "--selector", style)
+            branches[style] = sum(map(len, files.values()))
         for mode in ("fastbuild", "opt"):
             compiler = bazel_compile(options.bazel, "CppCompile", _TARGET, _SOURCE, "sm_80", mode)
             for style, count in branches.items():
