@@ -51,11 +51,13 @@ def numbers(line: str) -> list[float]:
 
 
 def test_the_selector_costs_less_as_a_switch_than_as_a_chain(bazel: str):
-    lines = run(bazel, "selector_compile.py", "--archs", "7.5", "--runs", "1")
+    lines = run(bazel, "selector_compile.py", "--archs", "8.0,8.9", "--runs", "1")
     for mode in ("fastbuild", "opt"):
-        none, switch, chain = (line for line in lines if line.startswith(mode))
-        assert [numbers(line)[0] for line in (none, switch, chain)] == [0, 234, 234]
-        assert 0 < numbers(none)[1] < numbers(switch)[1] < numbers(chain)[1]
+        none, switch, chain = (numbers(line) for line in lines if line.startswith(mode))
+        assert [branches for branches, *_ in (none, switch, chain)] == [0, 614, 614]
+        assert none[1] > 0
+        assert 0 < switch[1] < chain[1]  # by a factor of three: no load turns that round
+        assert 0 < none[2] < switch[2] < chain[2]
 
 
 def test_a_file_has_its_kernels_and_what_they_cost(bazel: str):
