@@ -18,6 +18,9 @@ load(
     "HOST_OPTIMISED",
     "KERNEL_COPTS",
     "KERNEL_FEATURES",
+    "LEAN_COPTS",
+    "LEAN_FEATURES",
+    "LEAN_STUBS_HOST_COPTS",
     "STUBS_OPTIMISED",
     "requires_cuda",
 )
@@ -141,7 +144,8 @@ def marlin_moe_kernels(
       kernel_hdrs: headers of the kernel template: `kernel.h`, `marlin_template.h`, and what they
         include. Default: those of this module,
         `@marlin_moe_kernels//csrc/marlin_moe:kernel_hdrs`. With these, named or not, generated files
-        also include the header that decodes their weights.
+        also include the header that decodes their weights, and are compiled without exceptions in
+        host code and without extended lambdas.
       type_namespace: C++ namespace of the scalar types (`vllm` in `vllm::kU4B8`).
       kernel_namespace: C++ namespace of the kernels. Two targets of one program that share kernels
         need different ones.
@@ -206,10 +210,15 @@ def marlin_moe_kernels(
 
     compiled = dict(
         common,
-        features = KERNEL_FEATURES + features,
         target_compatible_with = target_compatible_with + requires_cuda(),
         visibility = ["//visibility:private"],
     )
+    compiled.pop("features")
+
+    # Other templates, and srcs, may need what is left out.
+    lean_features = LEAN_FEATURES if own_template else []
+    lean_copts = LEAN_COPTS if own_template else []
+    lean_host_copts = LEAN_STUBS_HOST_COPTS if own_template else []
     options = KERNEL_COPTS + ["--compress-mode={}".format(compress_mode)]
     libraries = {}
     if srcs:
@@ -219,6 +228,7 @@ def marlin_moe_kernels(
             srcs = srcs,
             hdrs = hdrs,
             copts = options + HOST_OPTIMISED + copts,
+            features = KERNEL_FEATURES + features,
             archs = _target_specs(ANY_FAMILY, cuda_archs, checked.archs, {}),
             deps = [name + ".headers", name + ".selector"] + deps,
             **compiled
@@ -237,7 +247,9 @@ def marlin_moe_kernels(
             cuda_library(
                 name = libraries[group.name],
                 srcs = [libraries[group.name] + ".generated"],
-                copts = options + STUBS_OPTIMISED + copts,
+                copts = options + lean_copts + STUBS_OPTIMISED + copts,
+                features = KERNEL_FEATURES + lean_features + features,
+                host_copts = lean_host_copts,
                 archs = _target_specs(family["name"], cuda_archs, checked.archs, test_family_archs),
                 deps = [name + ".headers"] + scheme_hdrs + deps,
                 **compiled

@@ -23,29 +23,31 @@ struct ElementType<MARLIN_TYPE_NAMESPACE::kFloat16.id()> {
   static __device__ __forceinline__ std::uint32_t fma(std::uint32_t a, std::uint32_t b,
                                                       std::uint32_t c) {
     std::uint32_t out;
-    asm("fma.rn.f16x2 %0, %1, %2, %3;\n" : "=r"(out) : "r"(a), "r"(b), "r"(c));
+    asm volatile("fma.rn.f16x2 %0, %1, %2, %3;\n" : "=r"(out) : "r"(a), "r"(b), "r"(c));
     return out;
   }
   static __device__ __forceinline__ std::uint32_t add(std::uint32_t a, std::uint32_t b) {
     std::uint32_t out;
-    asm("add.rn.f16x2 %0, %1, %2;\n" : "=r"(out) : "r"(a), "r"(b));
+    asm volatile("add.rn.f16x2 %0, %1, %2;\n" : "=r"(out) : "r"(a), "r"(b));
     return out;
   }
   static __device__ __forceinline__ std::uint32_t mul(std::uint32_t a, std::uint32_t b) {
     std::uint32_t out;
-    asm("mul.rn.f16x2 %0, %1, %2;\n" : "=r"(out) : "r"(a), "r"(b));
+    asm volatile("mul.rn.f16x2 %0, %1, %2;\n" : "=r"(out) : "r"(a), "r"(b));
     return out;
   }
   static __device__ __forceinline__ std::uint32_t pack(float lo, float hi) {
     std::uint32_t out;
-    asm("{\n.reg .b16 l, h;\n"
+    asm volatile(
+        "{\n.reg .b16 l, h;\n"
         "cvt.rn.f16.f32 l, %1;\ncvt.rn.f16.f32 h, %2;\nmov.b32 %0, {l, h};\n}\n"
         : "=r"(out)
         : "f"(lo), "f"(hi));
     return out;
   }
   static __device__ __forceinline__ void unpack(std::uint32_t pair, float& lo, float& hi) {
-    asm("{\n.reg .b16 l, h;\nmov.b32 {l, h}, %2;\ncvt.f32.f16 %0, l;\ncvt.f32.f16 %1, h;\n}\n"
+    asm volatile(
+        "{\n.reg .b16 l, h;\nmov.b32 {l, h}, %2;\ncvt.f32.f16 %0, l;\ncvt.f32.f16 %1, h;\n}\n"
         : "=f"(lo), "=f"(hi)
         : "r"(pair));
   }
@@ -55,7 +57,8 @@ struct ElementType<MARLIN_TYPE_NAMESPACE::kFloat16.id()> {
     mma_k8(acc, a[0], a[1], b[0]);
     mma_k8(acc, a[2], a[3], b[1]);
 #else
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
         "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};\n"
         : "+f"(acc[0]), "+f"(acc[1]), "+f"(acc[2]), "+f"(acc[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -66,7 +69,8 @@ struct ElementType<MARLIN_TYPE_NAMESPACE::kFloat16.id()> {
   // Half of the product above, the deepest that sm_75 has.
   static __device__ __forceinline__ void mma_k8(float (&acc)[4], std::uint32_t a0, std::uint32_t a1,
                                                 std::uint32_t b) {
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
         "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};\n"
         : "+f"(acc[0]), "+f"(acc[1]), "+f"(acc[2]), "+f"(acc[3])
         : "r"(a0), "r"(a1), "r"(b));
@@ -78,7 +82,7 @@ struct ElementType<MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
   static __device__ __forceinline__ std::uint32_t fma(std::uint32_t a, std::uint32_t b,
                                                       std::uint32_t c) {
     std::uint32_t out;
-    asm("fma.rn.bf16x2 %0, %1, %2, %3;\n" : "=r"(out) : "r"(a), "r"(b), "r"(c));
+    asm volatile("fma.rn.bf16x2 %0, %1, %2, %3;\n" : "=r"(out) : "r"(a), "r"(b), "r"(c));
     return out;
   }
   // sm_80 has no add or mul of bf16 pairs: both are an fma with a neutral operand.
@@ -90,7 +94,7 @@ struct ElementType<MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
   }
   static __device__ __forceinline__ std::uint32_t pack(float lo, float hi) {
     std::uint32_t out;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;\n" : "=r"(out) : "f"(hi), "f"(lo));
+    asm volatile("cvt.rn.bf16x2.f32 %0, %1, %2;\n" : "=r"(out) : "f"(hi), "f"(lo));
     return out;
   }
   static __device__ __forceinline__ void unpack(std::uint32_t pair, float& lo, float& hi) {
@@ -99,7 +103,8 @@ struct ElementType<MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
   }
   static __device__ __forceinline__ void mma(float (&acc)[4], const std::uint32_t (&a)[4],
                                              const std::uint32_t (&b)[2]) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
         "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};\n"
         : "+f"(acc[0]), "+f"(acc[1]), "+f"(acc[2]), "+f"(acc[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));

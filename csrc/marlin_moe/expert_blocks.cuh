@@ -1,6 +1,6 @@
 // Finds the blocks of sorted_token_ids that have an expert, where expert parallelism leaves some
 // without. All lanes of a warp call these functions, with the same arguments, and get the same
-// answers.
+// answers. They are not inlined, so that the kernels of a file share their compilation.
 #pragma once
 
 namespace marlin_moe {
@@ -12,7 +12,7 @@ __device__ __forceinline__ unsigned expert_mask(const int* expert_ids, int num_b
 }
 
 // Number of entries of expert_ids[0, num_blocks) that are not negative.
-__device__ __forceinline__ int count_expert_blocks(const int* expert_ids, int num_blocks) {
+static __device__ __noinline__ int count_expert_blocks(const int* expert_ids, int num_blocks) {
   int count = 0;
 #pragma unroll 1
   for (int first = 0; first < num_blocks; first += 32) {
@@ -22,8 +22,8 @@ __device__ __forceinline__ int count_expert_blocks(const int* expert_ids, int nu
 }
 
 // Index of the `ordinal`-th such entry; there are more than `ordinal`.
-__device__ __forceinline__ int find_expert_block(const int* expert_ids, int num_blocks,
-                                                 int ordinal) {
+static __device__ __noinline__ int find_expert_block(const int* expert_ids, int num_blocks,
+                                                     int ordinal) {
   int first = 0;
   unsigned mask = 0;
 #pragma unroll 1

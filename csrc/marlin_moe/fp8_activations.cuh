@@ -38,7 +38,8 @@ struct Product8<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id()> {
   static __device__ __forceinline__ float value(std::uint32_t sum) { return __uint_as_float(sum); }
   static __device__ __forceinline__ void mma(std::uint32_t (&acc)[4], const std::uint32_t (&a)[4],
                                              const std::uint32_t (&b)[2]) {
-    asm("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 "
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 "
         "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};\n"
         : "+r"(acc[0]), "+r"(acc[1]), "+r"(acc[2]), "+r"(acc[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));

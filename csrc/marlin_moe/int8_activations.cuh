@@ -35,7 +35,8 @@ struct Product8<MARLIN_TYPE_NAMESPACE::kS8.id()> {
     mma_8x8x16(acc[2], acc[3], a[1], b[0]);
     mma_8x8x16(acc[2], acc[3], a[3], b[1]);
 #else
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
         "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};\n"
         : "+r"(acc[0]), "+r"(acc[1]), "+r"(acc[2]), "+r"(acc[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -46,9 +47,9 @@ struct Product8<MARLIN_TYPE_NAMESPACE::kS8.id()> {
   // A quarter of the product above, the largest that sm_75 has.
   static __device__ __forceinline__ void mma_8x8x16(std::uint32_t& c0, std::uint32_t& c1,
                                                     std::uint32_t a, std::uint32_t b) {
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};\n"
-        : "+r"(c0), "+r"(c1)
-        : "r"(a), "r"(b));
+    asm volatile("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};\n"
+                 : "+r"(c0), "+r"(c1)
+                 : "r"(a), "r"(b));
   }
 };
 

@@ -76,6 +76,20 @@ __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, Til
   __syncthreads();
 }
 
+// A thread block's stripe: stages [begin, end) of the tiles that are cut, and the plan behind them.
+struct BlockStripe {
+  StripePlan plan;
+  int begin;
+  int end;
+};
+
+// Not inlined, so that the kernels of a file share its compilation.
+static __device__ __noinline__ BlockStripe plan_block(int tiles, Divider tile_stages,
+                                                      Divider stripes, int slack, int stripe) {
+  const StripePlan plan = plan_stripes(tiles, tile_stages, stripes, slack);
+  return {plan, plan.begin(stripe), plan.end(stripe)};
+}
+
 template <class Traits>
 __device__ __forceinline__ void run_block(const ::MARLIN_NAMESPACE_NAME::KernelParams& params,
                                           SharedAddress shared) {
@@ -85,18 +99,18 @@ __device__ __forceinline__ void run_block(const ::MARLIN_NAMESPACE_NAME::KernelP
       params.expert_parallel ? count_expert_blocks(params.expert_ids, num_blocks) : num_blocks;
   const int k_tiles = params.tile_stages;
   const int tiles = m_blocks * params.n_tiles;
-  const StripePlan plan =
-      plan_stripes(tiles, params.tile_stages, params.stripes, params.stripe_slack);
   const int stripe = static_cast<int>(gridDim.x - 1 - blockIdx.x);
+  const BlockStripe work =
+      plan_block(tiles, params.tile_stages, params.stripes, params.stripe_slack, stripe);
 
   TileRows<Traits> rows(params, shared);
   StageLoader<Traits> loader(params, shared);
   Multiplier multiplier(params, shared);
   Epilogue<Traits, Multiplier> epilogue(params, shared, rows, stripe);
 
-  int stage = plan.begin(stripe);
-  const int end = plan.end(stripe);
-  int whole_tile = plan.cut_tiles + stripe;
+  int stage = work.begin;
+  const int end = work.end;
+  int whole_tile = work.plan.cut_tiles + stripe;
 #pragma unroll 1
   while (stage < end || whole_tile < tiles) {
     int tile = whole_tile;
@@ -126,7 +140,7 @@ __device__ __forceinline__ void run_block(const ::MARLIN_NAMESPACE_NAME::KernelP
     TileShare share{k_begin == 0, 0, stripe};
     if (k_end - k_begin < k_tiles) {
       // The stripe of the tile's other end.
-      const int other = plan.stripe_of(tile, share.owns ? k_tiles - 1 : 0);
+      const int other = work.plan.stripe_of(tile, share.owns ? k_tiles - 1 : 0);
       share.num_contributors = max(other - stripe, 0);
       share.owner = min(other, stripe);
     }

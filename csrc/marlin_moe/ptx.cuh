@@ -118,7 +118,7 @@ __device__ __forceinline__ void load_matrix_x2(std::uint32_t (&out)[2], SharedAd
 template <int kTable>
 __device__ __forceinline__ std::uint32_t lop3(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
   std::uint32_t out;
-  asm("lop3.b32 %0, %1, %2, %3, %4;\n" : "=r"(out) : "r"(a), "r"(b), "r"(c), "n"(kTable));
+  asm volatile("lop3.b32 %0, %1, %2, %3, %4;\n" : "=r"(out) : "r"(a), "r"(b), "r"(c), "n"(kTable));
   return out;
 }
 
@@ -140,7 +140,7 @@ __device__ __forceinline__ std::uint32_t broadcast_high(std::uint32_t pair) {
 // bit of the selector that asks for the sign.)
 __device__ __forceinline__ std::uint32_t spread_byte_signs(std::uint32_t bytes) {
   std::uint32_t out;
-  asm("prmt.b32 %0, %1, 0, 0xba98;\n" : "=r"(out) : "r"(bytes));
+  asm volatile("prmt.b32 %0, %1, 0, 0xba98;\n" : "=r"(out) : "r"(bytes));
   return out;
 }
 

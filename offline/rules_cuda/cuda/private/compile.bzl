@@ -61,6 +61,12 @@ _MODE_FLAGS = {
     ],
 }
 
+# Flags of features that are on unless a target disables them.
+_FEATURE_FLAGS = {
+    "nvcc_relaxed_constexpr": "--expt-relaxed-constexpr",
+    "nvcc_extended_lambda": "--extended-lambda",
+}
+
 # Seeds what nvcc draws at random with the object's path.
 _SEED_FEATURE = "nvcc_fixed_random_seed"
 
@@ -141,7 +147,11 @@ def _arguments(ctx, common, source, object_file, host_compiler, pic):
     arguments.add_all(ctx.attr.ptxasopts, before_each = "-Xptxas")
     arguments.add("-c", source)
     arguments.add("-o", object_file)
-    arguments.add_all(["--expt-relaxed-constexpr", "--extended-lambda"])
+    arguments.add_all([
+        flag
+        for feature, flag in _FEATURE_FLAGS.items()
+        if feature not in ctx.disabled_features
+    ])
     if _SEED_FEATURE not in ctx.disabled_features:
         arguments.add(object_file, format = "--frandom-seed=%s")
     return arguments
