@@ -12,7 +12,7 @@ __device__ __forceinline__ unsigned expert_mask(const int* expert_ids, int num_b
 }
 
 // Number of entries of expert_ids[0, num_blocks) that are not negative.
-static __device__ __noinline__ int count_expert_blocks(const int* expert_ids, int num_blocks) {
+inline __device__ __noinline__ int count_expert_blocks(const int* expert_ids, int num_blocks) {
   int count = 0;
 #pragma unroll 1
   for (int first = 0; first < num_blocks; first += 32) {
@@ -22,7 +22,7 @@ static __device__ __noinline__ int count_expert_blocks(const int* expert_ids, in
 }
 
 // Index of the `ordinal`-th such entry; there are more than `ordinal`.
-static __device__ __noinline__ int find_expert_block(const int* expert_ids, int num_blocks,
+inline __device__ __noinline__ int find_expert_block(const int* expert_ids, int num_blocks,
                                                      int ordinal) {
   int first = 0;
   unsigned mask = 0;

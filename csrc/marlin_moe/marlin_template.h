@@ -84,7 +84,7 @@ struct BlockStripe {
 };
 
 // Not inlined, so that the kernels of a file share its compilation.
-static __device__ __noinline__ BlockStripe plan_block(int tiles, Divider tile_stages,
+inline __device__ __noinline__ BlockStripe plan_block(int tiles, Divider tile_stages,
                                                       Divider stripes, int slack, int stripe) {
   const StripePlan plan = plan_stripes(tiles, tile_stages, stripes, slack);
   return {plan, plan.begin(stripe), plan.end(stripe)};
