@@ -33,6 +33,16 @@ class Compile:
 
     arguments: tuple[str, ...]
 
+    def without(self, *options: str) -> Compile:
+        """Returns the command without some of its options, for nvcc or behind -Xcompiler."""
+        kept: list[str] = []
+        for argument in self.arguments:
+            if argument not in options:
+                kept.append(argument)
+            elif kept[-1] == "-Xcompiler":
+                kept.pop()
+        return Compile(tuple(kept))
+
     def run(self, source: Path, output: Path, *options: str) -> float:
         """Compiles source to output with more options in front; returns the CPU seconds."""
         return self.measure(source, output, *options).seconds
