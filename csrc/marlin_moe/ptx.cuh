@@ -2,6 +2,8 @@
 //
 // The f16 and bf16 headers of CUDA are not used: they cost every kernel file more to parse than the
 // few instructions needed here. Pairs of 16-bit numbers are kept as the 32 bits of a register.
+// Arithmetic is volatile too, here and in the headers of the types: the compiler then neither moves
+// nor merges it, which gains nothing and costs it time (docs/kernel-notes.md).
 #pragma once
 
 #include <cstdint>
