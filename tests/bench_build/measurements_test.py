@@ -29,19 +29,24 @@ def _bazel() -> Iterator[str]:
         yield shlex.join(command)
 
 
-def run(bazel: str, tool: str, *arguments: str | Path) -> list[str]:
-    """Returns the lines that a tool prints."""
-    command = [sys.executable, str(ROOT / "tools/bench_build" / tool), "--bazel", bazel]
+def start(tool: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs a tool to its end."""
+    command = [sys.executable, str(ROOT / "tools/bench_build" / tool)]
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
     # Scripts import from their folder, as they do on a command line.
     environment.pop("PYTHONSAFEPATH", None)
-    result = subprocess.run(
+    return subprocess.run(
         [*command, *map(str, arguments)],
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def run(bazel: str, tool: str, *arguments: str | Path) -> list[str]:
+    """Returns the lines that a tool prints."""
+    result = start(tool, "--bazel", bazel, *arguments)
     assert result.returncode == 0, result.stderr
     return result.stdout.splitlines()
 
@@ -97,6 +102,38 @@ __global__ void Marlin(MARLIN_KERNEL_PARAMS) { *out = m; }
     kernels, ours, theirs, ratio, *_ = numbers(lines[-1])
     assert kernels == 8 and ours > theirs > 0
     assert ratio == pytest.approx(ours / theirs, rel=0.05)
+
+
+def test_the_generator_takes_longer_than_its_imports():
+    result = start("generator.py", "--archs", "8.9", "--runs", "2")
+    assert result.returncode == 0, result.stderr
+    least = [numbers(line.removeprefix("gen.py 8.9"))[0] for line in result.stdout.splitlines()[1:]]
+    nothing, imports, whole, beyond = least
+    assert 0 < nothing < imports < whole
+    assert beyond == pytest.approx(whole - imports, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "named"),
+    [
+        ("kernel_compile.py", ["--every", "0"], "--every: '0' is given"),
+        ("kernel_compile.py", ["--runs", "-1"], "--runs: '-1' is given"),
+        ("selector_compile.py", ["--runs", "none"], "--runs: 'none' is given"),
+        ("file_compile.py", ["--rounds", "0"], "--rounds: '0' is given"),
+        ("file_compile.py", ["--archs", "9.9x"], "9.9x"),
+        ("generator.py", ["--runs", "0"], "--runs: '0' is given"),
+        ("generator.py", ["--archs", "9.9x", "--runs", "1"], "9.9x"),
+        ("cold_build.py", ["."], "name a folder that does not"),
+        ("build_graph.py", ["no.json", "--workers", "2,x"], "--workers is 2,x"),
+        ("build_graph.py", ["no.json", "--workers", ""], "each number must be 1 or more"),
+        ("build_graph.py", ["no.json", "--manifest", "no_manifest.json"], "no_manifest.json"),
+    ],
+)
+def test_wrong_options_are_named(tool: str, arguments: list[str], named: str):
+    result = start(tool, *arguments)
+    assert result.returncode != 0
+    assert named in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 if __name__ == "__main__":

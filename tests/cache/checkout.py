@@ -170,7 +170,7 @@ class Checkout:
         try:
             self.bazel("shutdown")
         finally:
-            _remove(self.folder)
+            remove(self.folder)
 
 
 def repository_of(*modules: ModuleType) -> dict[str, Path]:
@@ -228,8 +228,8 @@ def _borrow_tools(caller: Path, own: Path) -> None:
         (own / "bazelisk").symlink_to((caller / "bazelisk").resolve())
 
 
-def _remove(folder: Path) -> None:
-    """Removes a folder in which folders may be read-only."""
+def remove(folder: Path) -> None:
+    """Removes a folder in which Bazel or a cache made folders read-only."""
     for path, _, _ in os.walk(folder):
         os.chmod(path, stat.S_IRWXU)
     shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""Tests of README.md and docs/*.md: their commands run, or are known to Bazel and the scripts."""
+"""Tests of the READMEs and docs/*.md: their commands run, or are known to Bazel and the scripts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from markdown import Block, blocks, files, words
 from workspace import find_root
 
 ROOT = find_root(Path(os.environ["TOP_LEVEL_FILE"]))
-# The flags of remote-caching.md stand in docs/ci, whose tests are those of //tests/remote.
 DOCUMENTS = [
-    path
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    if path.name != "remote-caching.md"
+    ROOT / "README.md",
+    ROOT / "python/README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
 ]
+# Its flags and targets are the reader's; those in docs/ci have tests in //tests/remote.
+REMOTE_CACHING = ROOT / "docs/remote-caching.md"
 GETTING_STARTED = ROOT / "docs/getting-started.md"
 # What a line of a block may start with that is a command.
 _COMMAND = re.compile(
@@ -35,7 +36,7 @@ def sh_blocks() -> list[Block]:
 
 
 def identify(block: Block) -> str:
-    return f"{block.document.name}:{block.line}"
+    return f"{block.document.relative_to(ROOT)}:{block.line}"
 
 
 def in_a_module(document: Path) -> bool:
@@ -73,13 +74,33 @@ def bazel_parts(command: str) -> tuple[list[str], list[str]] | None:
     return [w for w in rest if w.startswith("-")], [w for w in rest if not w.startswith("-")]
 
 
+def is_for_this_tree(block: Block, command: str) -> bool:
+    """Whether a command is to be run here, not in a module or against a cache of the reader's."""
+    if command.startswith("(cd ") or block.document == REMOTE_CACHING:
+        return False
+    runs_in_module = in_a_module(block.document) and not block.not_run
+    return not runs_in_module or words(command)[0] == "./bazelw"
+
+
 def script_of(command: str) -> Path | None:
     """The Python script of this repository that a command runs, if it runs one."""
     found = re.search(r"\bpython3? (\S+\.py)\b", command)
     return ROOT / found[1] if found else None
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def modules_of(script: Path) -> set[Path]:
+    """A script and the modules beside it that it imports: either reads its options."""
+    found: set[Path] = set()
+    unread = {script}
+    while unread:
+        path = unread.pop()
+        found.add(path)
+        names = re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.MULTILINE)
+        unread |= {p for name in names if (p := script.parent / f"{name}.py").is_file()} - found
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_blocks_of_commands_are_marked_as_such(document):
     for block in blocks(document):
         if _COMMAND.match(block.text):
@@ -88,7 +109,7 @@ def test_blocks_of_commands_are_marked_as_such(document):
             assert block.language == "sh", identify(block)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_to_files_and_headings(document):
     for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
         if target.startswith("http"):
@@ -107,11 +128,9 @@ def test_links_lead_to_files_and_headings(document):
 def test_bazel_knows_flags_and_targets_of_every_command_on_this_tree(tree):
     flags, targets = set(), set()
     for block in sh_blocks():
-        if in_a_module(block.document) and not block.not_run:
-            continue
         for command in block.commands():
             parts = bazel_parts(command)
-            if parts and not command.startswith("(cd "):
+            if parts and is_for_this_tree(block, command):
                 flags |= set(parts[0])
                 targets |= set(parts[1])
     assert len(flags) >= 3 and len(targets) >= 8
@@ -130,8 +149,7 @@ def test_scripts_have_the_options_of_commands_that_are_not_run(block):
         if script is None:
             continue
         assert script.is_file(), command
-        # A script reads its options by itself or through modules beside it.
-        text = "".join(path.read_text() for path in script.parent.glob("*.py"))
+        text = "".join(path.read_text() for path in modules_of(script))
         for option in re.findall(r"(?<=[\s\[])--[a-z][\w-]*", command.partition(".py")[2]):
             assert f'"{option}"' in text, f"{identify(block)}: {script.name} has no {option}"
 

@@ -287,21 +287,13 @@ def _forced_case(rng: random.Random, kernel: Kernel, key: WeightKey) -> Case:
     )
 
 
-def valid_shape(n: int, k: int) -> bool:
-    """Whether N and K are within the contract: 64 divides both, and 128 one of them."""
-    return n % 64 == 0 and k % 64 == 0 and (n % 128 == 0 or k % 128 == 0)
-
-
 def _sampled(rng: random.Random, combination: Combination, per_combination: int) -> Iterator[Case]:
     for i in range(per_combination):
         n = _GRID_N[i % len(_GRID_N)]
         k = _GRID_K[i // len(_GRID_N) % len(_GRID_K)]
         yield _grid_case(rng, combination.random_key(rng, n, k))
     shapes = [
-        (n, k)
-        for n in _DENSE_N
-        for k in _DENSE_K
-        if valid_shape(n, k) and group_lengths(combination.group_blocks, k)
+        (n, k) for n in _DENSE_N for k in _DENSE_K if group_lengths(combination.group_blocks, k)
     ]
     for n, k in rng.sample(shapes, min(len(shapes), -(-per_combination // 2))):
         yield _dense_case(rng, combination.random_key(rng, n, k))

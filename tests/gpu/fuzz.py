@@ -357,8 +357,7 @@ class _Trial:
         ]
         if not fitting and case.m and self._config is None:
             return BAD
-        shape_allowed = cases.valid_shape(case.weights.n, case.weights.k)
-        return EITHER if EITHER in verdicts or not shape_allowed else HARMLESS
+        return EITHER if EITHER in verdicts else HARMLESS
 
     def run(self, number: int) -> Result:
         case = self._problem.case
@@ -394,9 +393,7 @@ class _Trial:
             result.complain("C was written by a refused call")
 
     def _words_allowed(self) -> list[str]:
-        key = self._problem.case.weights
-        words = [change.word for change in self._changes if change.verdict == EITHER]
-        return words if cases.valid_shape(key.n, key.k) else [*words, "n = ", "k = "]
+        return [change.word for change in self._changes if change.verdict == EITHER]
 
     def _judge_output(self, result: Result) -> None:
         if self._verdict == BAD:

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -18,7 +19,8 @@ from bazel_command import own_server
 from workspace import find_root, list_files_and_links
 
 ROOT = find_root(Path(os.environ["TOP_LEVEL_FILE"]))
-PREFIX = "marlin_moe_kernels-0.1.0"
+VERSION = archive.module_version((ROOT / "MODULE.bazel").read_text())
+PREFIX = f"marlin_moe_kernels-{VERSION}"
 PRESUBMIT = yaml.safe_load((ROOT / ".bcr/presubmit.yml").read_text())
 
 
@@ -121,9 +123,26 @@ def test_the_command_line_prints_the_integrity(checkout, tmp_path, capsys):
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == [f"{PREFIX}.tar.gz"]
 
 
+def test_every_place_names_the_modules_version():
+    places = {
+        "README.md": r'"marlin_moe_kernels", version = "(.+?)"',
+        "docs/getting-started.md": r'"marlin_moe_kernels", version = "(.+?)"',
+        "e2e/custom/MODULE.bazel": r'"marlin_moe_kernels", version = "(.+?)"',
+        "e2e/cuda_off/MODULE.bazel": r'"marlin_moe_kernels", version = "(.+?)"',
+        "e2e/smoke/MODULE.bazel": r'"marlin_moe_kernels", version = "(.+?)"',
+        "python/BUILD.bazel": r'^    version = "(.+?)"',
+        "python/README.md": r"marlin_moe-(.+?)-py3-none",
+        "python/marlin_moe/__init__.py": r'^__version__ = "(.+?)"',
+    }
+    for name, pattern in places.items():
+        named = re.findall(pattern, (ROOT / name).read_text(), re.MULTILINE)
+        assert set(named) == {VERSION}, name
+    assert f"\n## {VERSION} " in (ROOT / "CHANGELOG.md").read_text()
+
+
 def test_the_registry_files_fit_the_archive(unpacked):
     source = json.loads((ROOT / ".bcr/source.template.json").read_text())
-    assert source["strip_prefix"].replace("{VERSION}", "0.1.0") == PREFIX
+    assert source["strip_prefix"].replace("{VERSION}", VERSION) == PREFIX
     assert source["url"].endswith("/marlin_moe_kernels-{VERSION}.tar.gz")
     metadata = json.loads((ROOT / ".bcr/metadata.template.json").read_text())
     assert metadata["maintainers"] and metadata["versions"] == []

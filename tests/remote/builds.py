@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from checkout import BuildError, Checkout
+from checkout import BuildError, Checkout, remove
 from execution_log import Spawn, read_log
 from report import OURS, outputs
 
@@ -168,17 +165,3 @@ def _await_compiles(
             action()
             return
         time.sleep(_POLL_SECONDS)
-
-
-def remove(folder: Path) -> None:
-    """Removes a folder in which Bazel or a cache made folders read-only."""
-    for path, _, _ in os.walk(folder):
-        os.chmod(path, stat.S_IRWXU)
-    shutil.rmtree(folder)
-
-
-def machine_line(source: Path) -> str:
-    """What says how far figures hold: CPUs, load and revision."""
-    head = ["git", "-C", str(source), "rev-parse", "--short", "HEAD"]
-    revision = subprocess.run(head, capture_output=True, text=True).stdout.strip()
-    return f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, revision {revision or 'unknown'}"

@@ -78,7 +78,11 @@ def _late_input(laboratory: Laboratory, cache: HttpCache, build: Build) -> None:
     reference = laboratory.reference
     compiled = compiles(build)[0]
     (digest,) = (file.digest for file in compiled.outputs.values())
-    (archive,) = (spawn for spawn in build.spawns if spawn.mnemonic == "CppArchive")
+    (archive,) = (
+        spawn
+        for spawn in build.spawns
+        if spawn.mnemonic == "CppArchive" and compiled.outputs.keys() <= spawn.inputs.keys()
+    )
     (cache.blobs / digest).write_bytes(_flipped(cache.blobs / digest))
     _entry(cache, archive).unlink()
     print(f"  {object_name(compiled)}: blob with other bytes, and the archive must be made anew")

@@ -14,6 +14,7 @@ import fcntl
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,15 +22,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 _SHARED = ("offline", "tests/cache", "tests/lint", "tools/bench_build")
 sys.path += [str(REPOSITORY / folder) for folder in _SHARED]
 
-from builds import machine_line, remove  # noqa: E402
+from actions import machine_line  # noqa: E402
 from cached import http_cache, remote_execution  # noqa: E402
-from checkout import BuildError  # noqa: E402
+from checkout import remove  # noqa: E402
 from errors import BootstrapError  # noqa: E402
 from install import install  # noqa: E402
 from killed import executor_killed, http_cache_killed  # noqa: E402
-from laboratory import CheckFailedError, Laboratory  # noqa: E402
+from laboratory import Laboratory  # noqa: E402
 from poisoned import executor_poisoned, http_cache_poisoned  # noqa: E402
-from service import ServiceError  # noqa: E402
 
 SCENARIOS: dict[str, Callable[[Laboratory], None]] = {
     scenario.__name__: scenario
@@ -86,9 +86,10 @@ def _run_all(laboratory: Laboratory, names: Sequence[str]) -> list[str]:
         started = time.monotonic()
         try:
             SCENARIOS[name](laboratory)
-        except (BuildError, CheckFailedError, ServiceError) as error:
+        except Exception as error:  # whatever it is, the next scenario is another matter
             failed.append(name)
-            print(f"  {type(error).__name__}: {error}")
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            print(f"  {type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})")
         print(f"  {time.monotonic() - started:.0f} s", flush=True)
     return failed
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 from pathlib import Path
 
 import pytest
 import report
-from kernels import Kernel
+from errors import InputError
+from kernels import Kernel, read_manifest
 from marlin_gen.tables import load_tables
-from resources import Usage, match_kernels, scalar_type_ids
+from resources import (
+    Usage,
+    match_kernels,
+    objects_in,
+    objects_of,
+    parse_usage,
+    read_objects,
+    scalar_type_ids,
+)
 from sections import Data, sections
 
 KERNEL = Kernel(
@@ -42,6 +52,58 @@ def usage(registers: int) -> Usage:
 @pytest.fixture(scope="module")
 def type_ids() -> dict[str, int]:
     return scalar_type_ids(Path(inspect.getfile(report)).parent / "type_ids")
+
+
+def test_figures_stand_behind_their_function_and_its_architecture() -> None:
+    text = """
+Fatbin elf code:
+================
+arch = sm_80
+host = linux
+
+Resource usage:
+ Common:
+  GLOBAL:0
+ Function first:
+  REG:90 STACK:16 SHARED:1024 LOCAL:8 CONSTANT[0]:592 TEXTURE:0 SURFACE:0 SAMPLER:0
+arch = sm_90
+ Function first:
+  REG:91 STACK:0 SHARED:0 LOCAL:0
+"""
+    assert parse_usage(text) == {
+        ("sm_80", "first"): Usage(registers=90, stack=16, static_shared=1024, local=8),
+        ("sm_90", "first"): Usage(registers=91, stack=0, static_shared=0, local=0),
+    }
+
+
+def test_a_function_without_figures_is_refused() -> None:
+    with pytest.raises(InputError, match="no 'SHARED' of first"):
+        parse_usage("arch = sm_80\n Function first:\n  REG:90 STACK:0\n")
+
+
+def test_every_compiled_kernel_has_figures(tmp_path: Path, type_ids: dict[str, int]) -> None:
+    kernels = read_manifest(Path(os.environ["MANIFEST"]))
+    objects = objects_of(kernels, [Path(path) for path in os.environ["OBJECTS"].split()])
+    found = match_kernels(read_objects(objects, tmp_path), kernels, {}, type_ids)
+    assert {one.kernel for one in found} == set(kernels)
+    assert all(16 < one.usage.registers <= 255 and not one.foreign for one in found)
+
+
+def test_an_object_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.o").write_text("no object")
+    with pytest.raises(InputError, match=r"cuobjdump cannot read .*a.o"):
+        read_objects([tmp_path / "a.o"], tmp_path)
+
+
+def test_objects_of_two_targets_are_refused(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{KERNEL.file}.pic.o").touch()
+        (tmp_path / folder / "other.pic.o").touch()
+    (tmp_path / "one" / f"{KERNEL.file}.o").touch()
+    assert len(objects_of([KERNEL], objects_in(tmp_path / "one"))) == 2
+    with pytest.raises(InputError, match=r"lies in .*one and in .*two; give a folder"):
+        objects_of([KERNEL], objects_in(tmp_path))
 
 
 def test_every_scalar_type_has_an_id(type_ids: dict[str, int]) -> None:

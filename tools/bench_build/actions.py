@@ -5,6 +5,7 @@ So the figures cannot drift from the build: options come from Bazel's own action
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+GENERATOR = REPOSITORY / "tools/marlin_gen/gen.py"
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,8 @@ Kernel = dict[str, Any]
 
 def generate(directory: Path, archs: str, *options: str) -> dict[str, list[Kernel]]:
     """Writes the kernels of some architectures; returns the manifest's entries by file."""
-    program = [sys.executable, str(REPOSITORY / "tools/marlin_gen/gen.py")]
-    command = [*program, archs, "--out-dir", str(directory), *options]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    program = [sys.executable, str(GENERATOR)]
+    measure([*program, archs, "--out-dir", str(directory), *options])
     manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
     files: dict[str, list[Kernel]] = {}
     for kernel in manifest["instantiations"]:
@@ -86,9 +87,16 @@ def files_named(files: dict[str, list[Kernel]], text: str) -> dict[str, list[Ker
     return found
 
 
-def machine_line() -> str:
+def positive(text: str) -> int:
+    """Reads an option's value that counts something of which one has to be there."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is given; it must be a number, 1 or more")
+    return int(text)
+
+
+def machine_line(repository: Path = REPOSITORY) -> str:
     """What else says how far the figures hold: CPUs, load and revision."""
-    head = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
+    head = ["git", "-C", str(repository), "rev-parse", "--short", "HEAD"]
     revision = subprocess.run(head, capture_output=True, text=True, check=False).stdout.strip()
     load = os.getloadavg()[0]
     return f"{os.cpu_count()} CPUs, load {load:.1f}, revision {revision or 'unknown'}"

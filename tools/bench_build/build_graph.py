@@ -148,7 +148,12 @@ def _bytes(spawns: Sequence[Spawn]) -> int:
 
 
 def _count_kernels(manifest: Path) -> int:
-    return len(json.loads(manifest.read_text(encoding="utf-8"))["instantiations"])
+    try:
+        return len(json.loads(manifest.read_text(encoding="utf-8"))["instantiations"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise LogError(
+            f"{manifest} is no manifest.json of kernels: {type(error).__name__}: {error}"
+        ) from error
 
 
 def main() -> int:
@@ -158,11 +163,12 @@ def main() -> int:
     parser.add_argument("--workers", default="2,16,64", help="numbers of workers")
     parser.add_argument("--manifest", type=Path, help="manifest.json of the kernels, to count them")
     options = parser.parse_args()
-    workers = [int(count) for count in options.workers.split(",")]
-    if min(workers) < 1:
+    numbers = options.workers.split(",")
+    if not all(number.isdecimal() and int(number) for number in numbers):
         parser.error(f"--workers is {options.workers}; each number must be 1 or more")
-    kernels = _count_kernels(options.manifest) if options.manifest else 0
+    workers = [int(number) for number in numbers]
     try:
+        kernels = _count_kernels(options.manifest) if options.manifest else 0
         print("\n".join(report(Graph.of(read_log(options.log)), workers, kernels)))
     except (LogError, OSError) as error:
         print(f"build_graph: {error}", file=sys.stderr)

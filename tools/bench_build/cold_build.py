@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from actions import REPOSITORY, machine_line
+from actions import REPOSITORY, machine_line, positive
 
 _NULL_BUILDS = 5
 
@@ -36,10 +37,21 @@ class Bazel:
         """Runs a command; returns its wall-clock seconds."""
         started = time.monotonic()
         command = [*self._command, *arguments]
-        subprocess.run(
-            command, cwd=REPOSITORY, env=self._environment, check=True, stdout=subprocess.DEVNULL
+        result = subprocess.run(
+            command, cwd=REPOSITORY, env=self._environment, check=False, stdout=subprocess.DEVNULL
         )
+        if result.returncode:
+            raise SystemExit(
+                f"exit status {result.returncode}, see above, of {shlex.join(command)}"
+            )
         return time.monotonic() - started
+
+    def stop(self) -> None:
+        """Ends the server, if the command got far enough to start one."""
+        command = [*self._command, "shutdown"]
+        subprocess.run(
+            command, cwd=REPOSITORY, env=self._environment, check=False, capture_output=True
+        )
 
     def cpu_seconds(self) -> float:
         """Returns user and system time of all processes that the server has waited for."""
@@ -77,9 +89,11 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--archs", default="sm_80,sm_89")
     parser.add_argument("--target", default="//csrc/marlin_moe:kernels")
-    parser.add_argument("--jobs", type=int, help="actions at a time; default: Bazel's")
+    parser.add_argument("--jobs", type=positive, help="actions at a time; default: Bazel's")
     parser.add_argument("--log", type=Path, help="where the execution log goes")
     options = parser.parse_args()
+    if options.folder.exists():
+        parser.error(f"{options.folder} exists; name a folder that does not, for a cold build")
     options.folder.mkdir(parents=True)
     bazel = Bazel(options.folder.resolve())
     build = ["build", options.target, f"--cuda_archs={options.archs}"]
@@ -88,13 +102,11 @@ def main() -> int:
     cold_options = [f"--jobs={options.jobs}"] if options.jobs else []
     if options.log:
         cold_options.append(f"--execution_log_json_file={options.log.resolve()}")
-    lines = []
     try:
         for line in measure(bazel, build, cold_options):
-            lines.append(line)
+            print(line, flush=True)
     finally:
-        bazel("shutdown")
-        print("\n".join(lines))
+        bazel.stop()
     return 0
 
 

@@ -15,7 +15,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from actions import Kernel, KernelCompiles, Usage, files_named, generate, machine_line
+from actions import (
+    Kernel,
+    KernelCompiles,
+    Usage,
+    files_named,
+    generate,
+    machine_line,
+    positive,
+)
 
 _LINE = "{:45} {:>7} {:>8} {:>8} {:>9}"
 
@@ -44,11 +52,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--archs", default="8.0,8.9", help="architectures")
     parser.add_argument("--only", default="", help="only files whose names hold this")
-    parser.add_argument("--rounds", type=int, default=1, help="how often to compile all of them")
+    parser.add_argument(
+        "--rounds", type=positive, default=1, help="how often to compile all of them"
+    )
     parser.add_argument("--bazel", default="./bazelw", help="the Bazel command")
     options = parser.parse_args()
-    if options.rounds < 1:
-        parser.error(f"--rounds {options.rounds}: at least 1 round is needed")
     print(machine_line())
     with tempfile.TemporaryDirectory() as kept:
         directory = Path(kept)

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from actions import Compile, KernelCompiles, generate, machine_line
+from actions import Compile, KernelCompiles, generate, machine_line, positive
 
 _HEADER_RUNS = 5
 
@@ -119,8 +119,10 @@ def main() -> int:
     parser.add_argument("--schemes", default="gptq_int4", help="quantisation schemes")
     parser.add_argument("--arch", default="sm_80", help="the one architecture")
     parser.add_argument("--family", default="sm80", help="its kernel family")
-    parser.add_argument("--every", type=int, default=1, help="only every N-th kernel")
-    parser.add_argument("--runs", type=int, default=2, help="compiles of each; the least counts")
+    parser.add_argument("--every", type=positive, default=1, help="only every N-th kernel")
+    parser.add_argument(
+        "--runs", type=positive, default=2, help="compiles of each; the least counts"
+    )
     parser.add_argument("--bazel", default="./bazelw", help="the Bazel command")
     options = parser.parse_args()
     print(machine_line())

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from actions import REPOSITORY, bazel_compile, generate, machine_line
+from actions import REPOSITORY, bazel_compile, generate, machine_line, positive
 
 _TARGET = "//csrc/marlin_moe:kernel_table"
 _SOURCE = "csrc/marlin_moe/kernel_table.cc"
@@ -24,7 +24,9 @@ def main() -> int:
     """Runs the command line; returns the process's exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--archs", default="7.5,8.0,8.9", help="architectures of the kernels")
-    parser.add_argument("--runs", type=int, default=5, help="compiles of each; the least counts")
+    parser.add_argument(
+        "--runs", type=positive, default=5, help="compiles of each; the least counts"
+    )
     parser.add_argument("--bazel", default="./bazelw", help="the Bazel command")
     options = parser.parse_args()
     print(machine_line())

@@ -40,14 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
     default = os.environ.get("BUILD_WORKSPACE_DIRECTORY", ".")
     parser.add_argument("--repository", type=Path, default=Path(default), help="Git checkout")
     given = parser.parse_args(arguments)
-    out = Path(os.environ.get("BUILD_WORKING_DIRECTORY", ".")) / given.out
+    called = Path(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
     try:
-        version, content = archive(given.repository, given.revision)
-        path = out / f"{NAME}-{version}.tar.gz"
-        out.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(content)
-        partial.replace(path)
+        version, content = archive(called / given.repository, given.revision)
+        path = called / given.out / f"{NAME}-{version}.tar.gz"
+        _write(path, content)
     except (ReleaseError, OSError) as error:
         print(f"archive.py: {error}", file=sys.stderr)
         return 1
@@ -56,10 +53,28 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _write(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def archive(repository: Path, revision: str) -> tuple[str, bytes]:
-    """Returns the version of a revision, and its archive."""
+    """Returns the version of a revision, and its archive.
+
+    Raises:
+      ReleaseError: there is no such repository or revision, or it is not of this module.
+    """
     with tarfile.open(fileobj=io.BytesIO(_tree(repository, revision))) as tree:
-        version = _version(tree, revision)
+        try:
+            version = module_version(_module_file(tree))
+        except ReleaseError as error:
+            raise ReleaseError(f"revision {revision}: {error}") from error
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as result:
             for member in sorted(tree.getmembers(), key=lambda member: member.name):
@@ -85,15 +100,24 @@ def _tree(repository: Path, revision: str) -> bytes:
     return result.stdout
 
 
-def _version(tree: tarfile.TarFile, revision: str) -> str:
+def _module_file(tree: tarfile.TarFile) -> str:
+    """Returns the text of MODULE.bazel, none if there is no such file."""
     try:
         module = tree.extractfile("MODULE.bazel")
     except KeyError:
         module = None
-    text = module.read().decode() if module else ""
+    return module.read().decode() if module else ""
+
+
+def module_version(text: str) -> str:
+    """Returns the version in the text of this module's MODULE.bazel.
+
+    Raises:
+      ReleaseError: it is of another module, or names no version.
+    """
     match = re.search(rf'^module\(\s*name = "{NAME}",\s*version = "([\w.+-]+)"', text, re.MULTILINE)
     if not match:
-        raise ReleaseError(f"revision {revision} has no MODULE.bazel of {NAME} with a version")
+        raise ReleaseError(f"there is no MODULE.bazel of {NAME} with a version")
     return match[1]
 
 

@@ -39,6 +39,7 @@ from resources import (
     dynamic_shared_memory,
     match_kernels,
     objects_in,
+    objects_of,
     read_objects,
     scalar_type_ids,
 )
@@ -71,13 +72,12 @@ def gather(inputs: Inputs, scratch: Path) -> Data:
     benchmark = read_benchmark(inputs.bench) if inputs.bench else None
     kernels = read_manifest(inputs.manifest) if inputs.manifest else None
     spawns: list[Spawn] = read_log(inputs.log) if inputs.log else []
-    sizes = {object_stem(path.name): path.stat().st_size for path in inputs.objects or ()}
-    names = {kernel.file for kernel in kernels or ()}
+    objects = inputs.objects or ()
     usages = None
     if kernels is not None and inputs.objects is not None:
-        # Other objects in the folder are not this target's.
-        sizes = {name: size for name, size in sizes.items() if name in names}
-        usages = _usages(kernels, inputs.objects, scratch)
+        objects = objects_of(kernels, inputs.objects)
+        usages = _usages(kernels, objects, scratch)
+    sizes = {object_stem(path.name): path.stat().st_size for path in objects}
     compiled = compiles(spawns, inputs.target)
     return Data(
         target=inputs.target,
@@ -92,14 +92,12 @@ def gather(inputs: Inputs, scratch: Path) -> Data:
 
 
 def _usages(kernels: Sequence[Kernel], objects: Sequence[Path], scratch: Path) -> list[KernelUsage]:
-    names = {kernel.file for kernel in kernels}
-    chosen = [path for path in objects if object_stem(path.name) in names]
     shared = {}
     if _SHARED_MEMORY.is_file():
         bits = {name: scalar.bits for name, scalar in load_tables().scalar_types.items()}
         shared = dynamic_shared_memory(kernels, bits, _SHARED_MEMORY)
     ids = scalar_type_ids(_TYPE_IDS) if _TYPE_IDS.is_file() else {}
-    return match_kernels(read_objects(chosen, scratch), kernels, shared, ids)
+    return match_kernels(read_objects(objects, scratch), kernels, shared, ids)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -72,6 +72,25 @@ def objects_in(folder: Path) -> list[Path]:
     return objects
 
 
+def objects_of(kernels: Sequence[Kernel], objects: Sequence[Path]) -> list[Path]:
+    """Returns the objects of the manifest's files, in the order given.
+
+    Raises:
+      InputError: those of a file lie in two folders, and so are of two targets or builds.
+    """
+    files = {kernel.file for kernel in kernels}
+    found = [path for path in objects if object_stem(path.name) in files]
+    folders: dict[str, Path] = {}
+    for path in found:
+        other = folders.setdefault(object_stem(path.name), path.parent)
+        if other != path.parent:
+            raise InputError(
+                f"--objects: {path.name} lies in {other} and in {path.parent}; give a folder with "
+                "the objects of one target"
+            )
+    return found
+
+
 def parse_usage(text: str) -> dict[tuple[str, str], Usage]:
     """Returns what `cuobjdump -res-usage` prints, by architecture and mangled function name.
 
@@ -166,14 +185,19 @@ def read_objects(objects: Sequence[Path], scratch: Path) -> dict[str, dict[tuple
       InputError: cuobjdump cannot read one.
     """
     tool = _cuobjdump(scratch)
-    return {object_stem(path.name): parse_usage(_run(tool, path)) for path in objects}
+    return {object_stem(path.name): _read(tool, path) for path in objects}
 
 
-def _run(tool: Path, path: Path) -> str:
+def _read(tool: Path, path: Path) -> dict[tuple[str, str], Usage]:
     result = subprocess.run([tool, "-res-usage", path], capture_output=True, text=True)
-    if result.returncode != 0 and "does not contain device code" not in result.stdout:
+    if "does not contain device code" in result.stdout:
+        return {}
+    if result.returncode != 0:
         raise InputError(f"cuobjdump cannot read {path}: {result.stderr.strip()}")
-    return result.stdout
+    found = parse_usage(result.stdout)
+    if not found:
+        raise InputError(f"cuobjdump names no function of {path}:\n{result.stdout[:1000]}")
+    return found
 
 
 def _cuobjdump(scratch: Path) -> Path:
