@@ -143,7 +143,13 @@ def test_bazel_run_writes_where_the_user_is(run_gen, tmp_path, monkeypatch):
         (["--spec", "spec.json"], "--spec and --outputs go together"),
         (["--outputs", "a.cu"], "--spec and --outputs go together"),
         (["8.0", "--spec", "spec.json", "--outputs", "a.cu"], "--spec and --outputs go together"),
+        (
+            ["--schemes", "fp8", "--spec", "spec.json", "--outputs", "a.cu"],
+            "--spec and --outputs go together, and with nothing else",
+        ),
         (["--spec", "spec.json", "--outputs", "a.cu"], "spec spec.json cannot be read"),
+        (["8.0", "--list", "--out-dir", "out"], "--list and --list-schemes write nothing"),
+        (["8.0", "--list", "--clean"], "--list and --list-schemes write nothing"),
         (["8.0", "--out", "out"], "unrecognized arguments: --out"),
     ],
 )

@@ -27,6 +27,7 @@ from bench_points import TOKENS, Layer, Quantisation, selected
 from bench_tables import peer_figure, print_bandwidth, print_compact, print_means, print_points
 from cases import BLOCK_SIZES
 from device_timing import WeightTimer, copy_bandwidth, matmul_rate
+from driver_options import positive, results_file, write_results
 from moe_gemm_lib import EMPTY_LAUNCHES, MoeGemmLibrary
 from shim_lib import ShimError
 from workload import POOL_BYTES, Pool, Workload, launches_of, repeats_of
@@ -34,6 +35,8 @@ from workload import POOL_BYTES, Pool, Workload, launches_of, repeats_of
 _TILES = ((128, 128, 256), (64, 256, 256), (64, 128, 128))
 _BLOCKS_PER_SM = (1, 2, 3, 4)
 _STRIPE_SLACKS = (0, 2, 4, 8, 16, 32)
+# Beyond, the device takes so long that calls wait for each other.
+_MOST_TOKENS_ON_HOST = 64
 
 
 def measure(
@@ -122,13 +125,15 @@ def bench_point(
     if not bool(torch.isfinite(workload.c).all()) or not bool(workload.c.any()):
         raise ShimError("the output is not finite, or all zero")
     launches = launches_of(len(sets), microseconds)
+    few = tokens <= _MOST_TOKENS_ON_HOST
+    host = library.host_time(sets, None, 100, 5) if few else None
     point = {
         "layer": layer.name,
         "case": case.name,
         "m": tokens,
         "us": microseconds,
         "stream_us": measure(library, sets, None, 0.01, graph=False),
-        "host_us": library.host_time(sets, None, 100, 5) if tokens <= 64 else None,
+        "host_us": host,
         "sets": len(sets),
         **weights.figures(workload, tokens, microseconds, launches),
         "tflop_s": 2.0 * workload.ids * layer.k * layer.n / microseconds / 1e6,
@@ -164,7 +169,10 @@ def host_point(
 
 def time_host(library: MoeGemmLibrary, pool: Pool, options: argparse.Namespace) -> int:
     """Prints what a call costs on the host, and what of it is the launch itself."""
-    points = [host_point(library, pool, *item) for item in selected(options) if item[2] <= 64]
+    wanted = [point for point in selected(options) if point[2] <= _MOST_TOKENS_ON_HOST]
+    if not wanted:
+        raise SystemExit(f"--host times calls with up to {_MOST_TOKENS_ON_HOST} --tokens")
+    points = [host_point(library, pool, *point) for point in wanted]
     figures = host_figures(library, points)
     for point in points:
         print(f"{point['layer']:16} {point['case']:16} M {point['m']:3} {point['host_us']:5.2f} us")
@@ -174,8 +182,7 @@ def time_host(library: MoeGemmLibrary, pool: Pool, options: argparse.Namespace) 
         f"{len(points)} points: a call takes {figures['call_least']:.2f} to "
         f"{figures['call_most']:.2f} us on the host, median {figures['call_median']:.2f}"
     )
-    text = json.dumps({"host": figures, "points": points}, indent=1)
-    Path(options.out).write_text(text, encoding="utf-8")
+    write_results(options.out, {"host": figures, "points": points})
     return 0
 
 
@@ -195,21 +202,26 @@ def print_summary(points: list[dict[str, Any]], machine: dict[str, Any], details
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--library", required=True, help="libmoe_gemm_test.so")
-    parser.add_argument("--out", required=True, help="file for all figures, JSON")
-    parser.add_argument("--sweep", action="store_true", help="time every configuration as well")
+    parser.add_argument(
+        "--out", type=results_file, required=True, help="file for all figures, JSON"
+    )
+    parser.add_argument(
+        "--sweep", action="store_true", help="time every configuration as well, and print --details"
+    )
     parser.add_argument("--details", action="store_true", help="print every point and its config")
     parser.add_argument("--host", action="store_true", help="instead: the host's time of a call")
     parser.add_argument("--only", default="", help="layers whose name holds this text")
     parser.add_argument(
         "--case", default="", help="cases whose name holds this text, optional ones too"
     )
-    parser.add_argument("--tokens", type=int, nargs="*", default=list(TOKENS))
+    parser.add_argument("--tokens", type=positive, nargs="+", default=list(TOKENS))
     parser.add_argument("--budget-seconds", type=float, default=400, help="stop after")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str]) -> int:
     options = parse_arguments(argv)
+    wanted = selected(options)
     started = time.monotonic()
     library = MoeGemmLibrary(options.library)
     if options.host:
@@ -224,8 +236,9 @@ def main(argv: list[str]) -> int:
     pool = Pool("cuda", POOL_BYTES)
     weights = WeightTimer(library, pool.bits)
     points: list[dict[str, Any]] = []
-    failures = []
-    for layer, case, tokens in selected(options):
+    failures: list[str] = []
+    results = {"machine": machine, "points": points, "failures": failures}
+    for layer, case, tokens in wanted:
         label = f"{layer.name} {case.name} M {tokens}"
         if time.monotonic() - started > options.budget_seconds:
             failures.append(f"{label}: not timed, the budget is spent")
@@ -238,13 +251,11 @@ def main(argv: list[str]) -> int:
         point["peer_us"] = peer_figure(peer, point)
         point["faster"] = point["peer_us"] / point["us"] if point["peer_us"] else None
         points.append(point)
-        Path(options.out).write_text(
-            json.dumps({"machine": machine, "points": points, "failures": failures}, indent=1),
-            encoding="utf-8",
-        )
+        write_results(options.out, results)
+    write_results(options.out, results)
     for failure in failures:
         print(f"FAIL {failure}")
-    print_summary(points, machine, options.details)
+    print_summary(points, machine, options.details or options.sweep)
     print(f"{len(points)} points, {len(failures)} failed, {time.monotonic() - started:.0f} s")
     return 1 if failures or not points else 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096)
@@ -91,12 +91,30 @@ QUANTISATIONS = (
 )
 
 
-def selected(options: argparse.Namespace) -> Iterator[tuple[Layer, Quantisation, int]]:
-    """Yields the points asked for, case by case."""
-    for case in QUANTISATIONS:
-        if options.case not in case.name or (case.optional and not options.case):
-            continue
-        for layer in LAYERS[: case.layers]:
-            if options.only in layer.name:
-                for tokens in options.tokens:
-                    yield layer, case, tokens
+Point = tuple[Layer, Quantisation, int]
+
+
+def selected(
+    options: argparse.Namespace, cases: Sequence[Quantisation] = QUANTISATIONS
+) -> list[Point]:
+    """Returns the points asked for, case by case.
+
+    Raises:
+      SystemExit: there is none.
+    """
+    points = [
+        (layer, case, tokens)
+        for case in cases
+        if options.case in case.name and (options.case or not case.optional)
+        for layer in LAYERS[: case.layers]
+        if options.only in layer.name
+        for tokens in options.tokens
+    ]
+    if not points:
+        raise SystemExit(
+            f"no point has {options.case!r} in its --case, {options.only!r} in its layer (--only) "
+            f"and {options.tokens} as its --tokens; the cases are "
+            f"{', '.join(case.name for case in cases)}, the layers "
+            f"{', '.join(layer.name for layer in LAYERS)}"
+        )
+    return points

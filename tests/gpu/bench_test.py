@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from pathlib import Path
 
 import bench_tables
+import driver_options
 import numpy as np
 import pytest
 import vllm_operator
@@ -49,7 +51,7 @@ def test_optional_cases_have_to_be_named():
     optional = {case.name for case in QUANTISATIONS if case.optional}
     assert optional and not optional & {case.name for _, case, _ in selected(_options())}
     assert {case.name for _, case, _ in selected(_options("s8_u4b8_ch"))} == {"s8_u4b8_ch"}
-    few = list(selected(_options(only="down", tokens=(3,))))
+    few = selected(_options(only="down", tokens=(3,)))
     assert few and all(layer.down and tokens == 3 for layer, _, tokens in few)
 
 
@@ -95,6 +97,22 @@ def test_shapes_hold_just_the_bytes_of_the_experts(layer, case):
     assert total == layer.num_experts * case.expert_bytes(layer)
     assert all(shape[0] == layer.num_experts for shape in shapes.values())
     assert ("zero_points" in shapes) == (case.b_type == "kU4")
+
+
+def test_a_name_that_no_point_has_is_refused_with_those_there_are() -> None:
+    with pytest.raises(SystemExit, match=r"'u4b9' in its --case.*bf16_u4b8_g128.*qwen3_down"):
+        selected(_options(case="u4b9"))
+
+
+def test_wrong_values_of_the_drivers_options_are_refused(tmp_path: Path) -> None:
+    assert driver_options.results_file(str(tmp_path / "out.json")) == tmp_path / "out.json"
+    for name in (str(tmp_path), str(tmp_path / "none/out.json")):
+        with pytest.raises(argparse.ArgumentTypeError, match="in a folder that exists"):
+            driver_options.results_file(name)
+    assert driver_options.positive("12") == 12
+    for text in ("0", "-1", "1.5", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match="1 or more"):
+            driver_options.positive(text)
 
 
 def _arguments(case: Quantisation, layer: Layer, rows: int, block_size: int) -> list[object]:

@@ -14,19 +14,18 @@ differ.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import checks
 import torch
-from bench_points import TOKENS, Layer, Quantisation, selected
+from bench_points import QUANTISATIONS, TOKENS, Layer, Point, Quantisation, selected
 from bench_tables import print_bandwidth, print_compact, print_means, print_slow
 from device_timing import Launches, WeightTimer, alternate, copy_bandwidth
+from driver_options import positive, results_file, write_results
 from moe_gemm_lib import MoeGemmLibrary
 from shim_lib import ShimError
 from vllm_operator import CASES, WORKSPACE_PER_SM, arguments, peer_block_size
@@ -176,9 +175,6 @@ def time_point(
     }
 
 
-Point = tuple[Layer, Quantisation, int]
-
-
 def label(point: Point) -> str:
     layer, case, tokens = point
     return f"{layer.name} {case.name} M {tokens}"
@@ -242,10 +238,12 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--peer-library", required=True, help="_moe_C_stable_libtorch.abi3.so out of vLLM's wheel"
     )
-    parser.add_argument("--out", help="file for all figures, JSON; needed but for --warm-up-only")
+    parser.add_argument(
+        "--out", type=results_file, help="file for all figures, JSON; needed but for --warm-up-only"
+    )
     parser.add_argument("--only", default="", help="layers whose name holds this text")
     parser.add_argument("--case", default="", help="cases whose name holds this text")
-    parser.add_argument("--tokens", type=int, nargs="*", default=list(TOKENS))
+    parser.add_argument("--tokens", type=positive, nargs="+", default=list(TOKENS))
     parser.add_argument(
         "--warm-up-only", action="store_true", help="launch each of the peer's points once, no more"
     )
@@ -261,10 +259,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     options = parse_arguments(argv)
-    points = [point for point in selected(options) if point[1].name in CASES]
-    if not points:
-        print(f"no point matches --case, --only and --tokens; the cases are {', '.join(CASES)}")
-        return 1
+    points = selected(options, [case for case in QUANTISATIONS if case.name in CASES])
     operator = load_operator(options.peer_library)
     contest = Contest(MoeGemmLibrary(options.library), operator, options.shim_timing)
     machine = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
@@ -277,8 +272,8 @@ def main(argv: list[str]) -> int:
         started = time.monotonic()
         figures, failed = time_points(contest, pool, points, options)
         failures += failed
-        content = {"machine": machine, "points": figures, "failures": failures}
-        Path(options.out).write_text(json.dumps(content, indent=1), encoding="utf-8")
+        results = {"machine": machine, "points": figures, "failures": failures}
+        write_results(options.out, results)
         print_result(figures, machine)
         print(f"{machine['device']}: {len(figures)} points in {time.monotonic() - started:.0f} s")
     for failure in failures:

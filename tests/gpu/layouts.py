@@ -219,13 +219,6 @@ def take_rows(q: Any, perm: Any) -> Any:
     return torch.stack([rows.index_select(0, order) for rows, order in zip(q, perm, strict=True)])
 
 
-def group_of_rows(rows: int, group_size: int) -> np.ndarray:
-    """Returns the group of each of K rows, [K], for a group size other than act-order's."""
-    if group_size == GROUP_CHANNEL:
-        return np.zeros(rows, dtype=np.int64)
-    return np.arange(rows) // group_size
-
-
 def dequantise(
     q: Any, scales: Any, zero_points: Any, row_groups: Any, b_type: str = "kU4B8"
 ) -> Any:
@@ -246,37 +239,3 @@ def dequantise(
 
 def _float64(array: Any) -> Any:
     return array.astype(np.float64) if isinstance(array, np.ndarray) else array.double()
-
-
-def quantise_symmetric(
-    weights: np.ndarray, row_groups: np.ndarray, scale_type: type = np.float16
-) -> tuple[np.ndarray, np.ndarray]:
-    """Quantises one expert's weights [K, N] to 4 bits around 8, as GPTQ stores them.
-
-    Returns (q uint8 [K, N], scales [G, N]); the scale of a group is its largest magnitude / 7.
-    """
-    groups = int(row_groups.max()) + 1
-    largest = np.zeros((groups, weights.shape[1]))
-    np.maximum.at(largest, row_groups, np.abs(weights))
-    scales = np.maximum(largest / 7, 1e-4).astype(scale_type)
-    q = np.rint(weights / scales.astype(np.float64)[row_groups]) + 8
-    return np.clip(q, 0, 15).astype(np.uint8), scales
-
-
-def quantise_asymmetric(
-    weights: np.ndarray, row_groups: np.ndarray, scale_type: type = np.float16
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Quantises one expert's weights [K, N] to 4 bits with zero points, as AWQ stores them.
-
-    Returns (q uint8 [K, N], scales [G, N], zero points uint8 [G, N]).
-    """
-    groups = int(row_groups.max()) + 1
-    low = np.zeros((groups, weights.shape[1]))
-    high = np.zeros((groups, weights.shape[1]))
-    np.minimum.at(low, row_groups, weights)
-    np.maximum.at(high, row_groups, weights)
-    scales = np.maximum((high - low) / 15, 1e-4).astype(scale_type)
-    exact = scales.astype(np.float64)
-    zero_points = np.clip(np.rint(-low / exact), 0, 15).astype(np.uint8)
-    q = np.rint(weights / exact[row_groups]) + zero_points[row_groups]
-    return np.clip(q, 0, 15).astype(np.uint8), scales, zero_points

@@ -30,6 +30,7 @@ from typing import Any
 
 import cases
 from cases import Kernel
+from driver_options import positive, results_file, write_results
 
 _START_SECONDS = 180
 _MAX_RESTARTS = 6
@@ -43,20 +44,22 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--library", required=True, help="libmoe_gemm_test.so")
     parser.add_argument("--manifest", required=True, help="manifest.json of the kernels built in")
-    parser.add_argument("--out", required=True, help="file for all results, JSON")
+    parser.add_argument(
+        "--out", type=results_file, required=True, help="file for all results, JSON"
+    )
     parser.add_argument(
         "--family", nargs="*", default=[], help="kernel families under test; default: all built"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--per-combination",
-        type=int,
+        type=positive,
         default=12,
         help="grid cases for each scheme, types and group size; half as many dense ones",
     )
     parser.add_argument(
         "--fuzz",
-        type=int,
+        type=positive,
         nargs="?",
         const=10_000,
         default=0,
@@ -318,7 +321,11 @@ def main(argv: list[str]) -> int:
     if options.worker:
         return work_into_file(options)
     start = time.monotonic()
-    built = cases.read_manifest(options.manifest, options.family)
+    try:
+        built = cases.read_manifest(options.manifest, options.family)
+    except (OSError, ValueError) as error:
+        print(f"--manifest, --family: {error}", file=sys.stderr)
+        return 2
     with tempfile.NamedTemporaryFile(suffix=".jsonl") as log:
         supervisor = Supervisor(argv, options.case_seconds, log.name)
         if options.sanitizer_sample:
@@ -333,15 +340,14 @@ def main(argv: list[str]) -> int:
         print(f"no case holds {options.only!r} in its name", file=sys.stderr)
         return 2
     seconds = time.monotonic() - start
-    with open(options.out, "w", encoding="utf-8") as file:
-        summary = {
-            "seconds": seconds,
-            "kernels": len(built),
-            "missing": [asdict(k) for k in missing],
-        }
-        json.dump(
-            {**summary, "options": vars(options), "results": supervisor.results}, file, indent=1
-        )
+    results = {
+        "seconds": seconds,
+        "kernels": len(built),
+        "missing": [asdict(kernel) for kernel in missing],
+        "options": {**vars(options), "out": str(options.out)},
+        "results": supervisor.results,
+    }
+    write_results(options.out, results)
     report(supervisor, missing, 0 if partial else len(built), seconds)
     failed = any(result["status"] == "fail" for result in supervisor.results)
     return 1 if failed or missing else 0

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import numpy as np
 import prepare_bad_input
 import prepare_cases
 import prepare_timing
+from driver_options import results_file, write_results
 from prepare_c_api import PrepareCApi
 from prepare_cases import Case
 from prepare_lib import POISON, Buffer, PrepareLibrary
@@ -35,7 +35,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--library", required=True, help="libprepare_test.so")
     parser.add_argument("--c-library", help="libmarlin_moe.so, of the same source tree")
-    parser.add_argument("--out", help="file for all results, JSON")
+    parser.add_argument("--out", type=results_file, help="file for all results, JSON")
     parser.add_argument("--only", default="", help="run only cases whose name holds this text")
     parser.add_argument("--no-timing", action="store_true", help="leave out the timing")
     parser.add_argument("--no-graphs", action="store_true", help="leave out graph replays")
@@ -181,9 +181,8 @@ def main(argv: list[str]) -> int:
         rate = f"{row['gigabytes_per_second']:7.0f} GB/s"
         print(f"{row['name']:56} {row['microseconds']:9.2f} us {rate}")
     if options.out:
-        with open(options.out, "w", encoding="utf-8") as file:
-            results = {"counts": dict(counts), "failures": failures, "timing": timing}
-            json.dump(results, file, indent=1)
+        results = {"counts": dict(counts), "failures": failures, "timing": timing}
+        write_results(options.out, results)
     return 1 if failures or not counts else 0
 
 

@@ -13,7 +13,6 @@ status 1 if anything is not as it should be.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from driver_options import results_file, write_results
 
 _GROUP = 128
 _BITS = 4
@@ -388,7 +388,7 @@ def run_checks(
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--library", required=True, help="libmarlin_moe.so")
-    parser.add_argument("--out", help="file for all results, JSON")
+    parser.add_argument("--out", type=results_file, help="file for all results, JSON")
     parser.add_argument("--tokens", type=int, nargs="+", default=[1, 16, 300])
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(argv)
@@ -406,7 +406,7 @@ def main(argv: list[str]) -> int:
     print(f"{device}, torch {torch.__version__}: {len(checks)} checks, {len(failed)} failed")
     if options.out:
         summary = {"device": device, "torch": torch.__version__, "checks": checks, "times": times}
-        Path(options.out).write_text(json.dumps(summary, indent=1), encoding="utf-8")
+        write_results(options.out, summary)
     return 1 if failed or not checks else 0
 
 

@@ -56,7 +56,11 @@ class Graph:
         return cls(spawns, behind)
 
     def longest_paths(self) -> list[float]:
-        """Returns, for each action, the seconds from its start to the end of the last behind it."""
+        """Returns, for each action, the seconds from its start to the end of the last behind it.
+
+        Raises:
+          LogError: actions wait for each other in a circle.
+        """
         lengths = [-1.0] * len(self.spawns)
         for number in reversed(self._in_order()):
             rest = max((lengths[other] for other in self.behind[number]), default=0.0)
@@ -64,7 +68,11 @@ class Graph:
         return lengths
 
     def makespan(self, workers: int) -> float:
-        """Returns the seconds that the build takes on workers with one action at a time each."""
+        """Returns the seconds that the build takes on workers with one action at a time each.
+
+        Raises:
+          LogError: actions wait for each other in a circle.
+        """
         priority = self.longest_paths()
         missing = self._missing()
         ready = [(-priority[n], n) for n, count in enumerate(missing) if count == 0]

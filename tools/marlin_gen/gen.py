@@ -249,14 +249,16 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     directory = Path(os.environ.get("BUILD_WORKING_DIRECTORY", ""), options.out_dir or "")
     shows = options.list or options.list_schemes
     if options.spec or options.outputs:
-        if not (options.spec and options.outputs) or options.archs or options.out_dir or shows:
+        if not (options.spec and options.outputs) or _other_options(options, parser):
             parser.error("--spec and --outputs go together, and with nothing else")
         generate_outputs(options.spec, options.outputs)
     elif (options.json or options.filter) and not options.list:
         parser.error("--json and --filter go with --list")
+    elif shows and (options.out_dir or options.clean):
+        parser.error("--list and --list-schemes write nothing: leave out --out-dir and --clean")
     elif options.list_schemes:
         print("\n".join(table_schemes(load_tables())))
-    elif options.clean and not (options.archs or options.list) and options.out_dir:
+    elif options.clean and not options.archs and options.out_dir:
         print(f"removed {len(remove_old_kernels(directory))} files from {directory}")
     elif not options.archs:
         parser.error('no architectures: give them as in gen.py "8.0,8.9" --out-dir DIR')
@@ -272,6 +274,12 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
             f"{len(report.files)} files in {directory}: "
             f"{len(report.written)} written, {len(report.removed)} removed"
         )
+
+
+def _other_options(options: argparse.Namespace, parser: argparse.ArgumentParser) -> bool:
+    """Whether anything but --spec and --outputs is given."""
+    others = set(vars(options)) - {"spec", "outputs"}
+    return any(getattr(options, name) not in (parser.get_default(name), []) for name in others)
 
 
 def _choices(options: argparse.Namespace) -> dict[str, Any]:

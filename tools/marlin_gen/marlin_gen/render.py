@@ -47,7 +47,11 @@ def render(spec: Spec, tables: Tables) -> dict[str, str]:
 
 
 def kernels_of(spec: Spec, tables: Tables) -> list[Instantiation]:
-    """Every instantiation of a spec, file by file; at least one."""
+    """Every instantiation of a spec, file by file; at least one.
+
+    Raises:
+      GeneratorError: the schemes have none in the families.
+    """
     kernels = enumerate_kernels(spec.families, spec.schemes, tables)
     if not kernels:
         families = ", ".join(f"{f.name} ({' '.join(f.capabilities)})" for f in spec.families)

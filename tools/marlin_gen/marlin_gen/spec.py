@@ -79,7 +79,11 @@ def spec_for_archs(
     scheme_headers: bool = True,
     selector_fallback: str = "",
 ) -> Spec:
-    """The spec for architectures such as "8.0,sm_89" and names of table schemes (default: all)."""
+    """The spec for architectures such as "8.0,sm_89" and names of table schemes (default: all).
+
+    Raises:
+      GeneratorError: an architecture or a scheme is not known.
+    """
     families = families_for(parse_archs(archs, tables), tables)
     known = table_schemes(tables)
     unknown = [f'"{name}"' for name in schemes or () if name not in known]
