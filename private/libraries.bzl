@@ -44,14 +44,28 @@ marlin_kernel_headers = rule(
     provides = [CcInfo],
 )
 
+def _kernels_built(info):
+    """Returns the text of kernels_built.h."""
+    code = "; ".join([
+        "{} for {}".format(family, ", ".join([spec.partition(":")[2] for spec in info.specs[family]]))
+        for family in info.families
+    ])
+    return """// What these kernels are, for messages.
+#pragma once
+
+#define MARLIN_KERNELS_BUILT "quant schemes {}; families {}"
+""".format(", ".join(info.schemes), code)
+
 def _marlin_selector_impl(ctx):
-    selector = ctx.attr.generated[MarlinGeneratedInfo].selector
-    return [DefaultInfo(files = depset([selector])), _header_info([selector])]
+    info = ctx.attr.generated[MarlinGeneratedInfo]
+    built = ctx.actions.declare_file("kernels_built.h", sibling = info.selector)
+    ctx.actions.write(built, _kernels_built(info))
+    return [DefaultInfo(files = depset([info.selector])), _header_info([info.selector, built])]
 
 marlin_selector = rule(
     implementation = _marlin_selector_impl,
     attrs = {"generated": attr.label(mandatory = True, providers = [MarlinGeneratedInfo])},
-    doc = "Makes kernel_selector.h includable by its name.",
+    doc = "Makes kernel_selector.h includable by its name, and kernels_built.h beside it.",
     provides = [CcInfo],
 )
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "launch.h"
 #include "prepare_checks.h"
 
 namespace marlin_moe {

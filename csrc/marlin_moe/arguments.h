@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 
 #include "moe_gemm.h"
@@ -48,6 +49,16 @@ inline std::string type_name(const ScalarType& type) {
     if (entry.type == type) return entry.name;
   }
   return "the unknown type " + std::to_string(type.id());
+}
+
+inline Status check_type(const char* argument, const ScalarType& given,
+                         std::initializer_list<ScalarType> allowed) {
+  for (const ScalarType& choice : allowed) {
+    if (choice == given) return {};
+  }
+  std::string names;
+  for (const ScalarType& choice : allowed) names += (names.empty() ? "" : ", ") + type_name(choice);
+  return invalid(argument, type_name(given), names);
 }
 
 }  // namespace marlin_moe

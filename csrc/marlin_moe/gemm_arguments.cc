@@ -1,7 +1,6 @@
 #include "gemm_arguments.h"
 
 #include <algorithm>
-#include <limits>
 #include <string>
 
 #include "arguments.h"
@@ -17,14 +16,25 @@ static bool has_global_scales(const MoeGemmArgs& args) {
   return args.s_type == MARLIN_TYPE_NAMESPACE::kFE4M3fn;
 }
 
+// Which of these go together is what kernels were built for.
 static Status check_types(const MoeGemmArgs& args) {
-  const int a_bits = args.a_type.size_bits();
-  if (a_bits != 8 && a_bits != 16)
-    return invalid("a_type", args.a_type.id(), "a type of 8 or 16 bits");
-  const int b_bits = args.b_type.size_bits();
-  if (b_bits != 4 && b_bits != 8)
-    return invalid("b_type", args.b_type.id(), "a type of 4 or 8 bits");
-  return {};
+  namespace types = MARLIN_TYPE_NAMESPACE;
+  Status status = check_type("a_type", args.a_type,
+                             {types::kFloat16, types::kBFloat16, types::kS8, types::kFE4M3fn});
+  if (status.ok()) {
+    status =
+        check_type("b_type", args.b_type,
+                   {types::kU4, types::kU4B8, types::kU8B128, types::kFE4M3fn, types::kFE2M1f});
+  }
+  if (status.ok() && args.a_type.size_bits() == 16) {
+    status = check_type("c_type", args.c_type, {args.a_type});
+  } else if (status.ok()) {
+    status = check_type("c_type", args.c_type, {types::kFloat16, types::kBFloat16});
+  }
+  if (status.ok()) {
+    status = check_type("s_type", args.s_type, {args.c_type, types::kFE4M3fn, types::kFE8M0fnu});
+  }
+  return status;
 }
 
 static Status check_groups(const MoeGemmArgs& args) {
@@ -62,14 +72,23 @@ static Status check_shape(const MoeGemmArgs& args) {
   if (args.num_experts < 1) return invalid("num_experts", args.num_experts, "1 or more");
   if (args.top_k < 1) return invalid("top_k", args.top_k, "1 or more");
   const int size = args.block_size;
-  if (size != 8 && (size % 16 != 0 || size < 16 || size > kMaxBlockSize)) {
-    return invalid("block_size", size, "8, 16, 32, 48, 64");
+  const bool bytes = args.a_type.size_bits() == 8;
+  if ((size != 8 || bytes) && (size % 16 != 0 || size < 16 || size > kMaxBlockSize)) {
+    return invalid("block_size", size, bytes ? "16, 32, 48, 64" : "8, 16, 32, 48, 64");
   }
-  const std::int64_t ids = max_padded_ids(args);
-  const std::int64_t stages = ids / size * (args.n / 64) * (args.k / 64);
-  constexpr std::int64_t kMost = std::numeric_limits<int>::max() / 2;
-  if (ids > kMost || stages > kMost) {
-    return invalid("m", args.m, "fewer rows: m * top_k * n * k is more than one launch can index");
+  // The products of a column are summed up as int32, of at most 128 * 15 each.
+  constexpr int kMostInInt32 = 1 << 20;
+  if (args.a_type == MARLIN_TYPE_NAMESPACE::kS8 && args.group_size == kGroupSizeChannel &&
+      args.k > kMostInInt32) {
+    return invalid("k", args.k, "at most 1048576 with a_type kS8 and a scale for each column");
+  }
+  // Tiles are 64 columns wide at least, and every id may have a block of its own.
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;
+  const std::int64_t ids = static_cast<std::int64_t>(args.m) * args.top_k;
+  if (ids > kMost || ids * (args.n / 64) > kMost || max_padded_ids(args) > kMost) {
+    return invalid("m", args.m,
+                   "fewer rows: m * top_k * n up to 2^36, and 2^30 entries of sorted_token_ids "
+                   "where every expert's last block is full");
   }
   return {};
 }

@@ -6,6 +6,7 @@
 
 #include "arguments.h"
 #include "insert_only_map.h"
+#include "kernels_built.h"
 
 namespace MARLIN_NAMESPACE_NAME {
 
@@ -177,7 +178,7 @@ Status find_kernel(const MoeGemmArgs& args, const MoeGemmConfig& config, const D
 
 static Status not_built(const std::string& key) {
   return {StatusCode::kNoKernel,
-          "no kernel was built for " + key +
+          "no kernel was built for " + key + "; built: " + MARLIN_KERNELS_BUILT +
               "; add its scheme to quant_schemes or extra_quant_schemes of the "
               "marlin_moe_kernels target, or its family to cuda_archs"};
 }
@@ -186,9 +187,9 @@ Status no_kernel(const MoeGemmArgs& args, const MoeGemmConfig& config, const Dev
                  const Kernel& kernel) {
   const std::string key = describe_key(args, config, device);
   if (kernel.state == KernelState::kNotBuilt) return not_built(key);
-  std::string why =
-      "has no code for this device; build it for this device: cuda_archs of the "
-      "marlin_moe_kernels target, or --cuda_archs";
+  std::string why = std::string("has no code for this device; built: ") + MARLIN_KERNELS_BUILT +
+                    "; build it for this device: cuda_archs of the marlin_moe_kernels target, or "
+                    "--cuda_archs";
   if (kernel.state == KernelState::kTooMuchSharedMemory) {
     why = "needs " + std::to_string(kernel.shape.shared_memory_bytes()) +
           " bytes of shared memory per block, the device has " +

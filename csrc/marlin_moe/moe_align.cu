@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "launch.h"
 #include "moe_align.h"
 #include "prepare_checks.h"
 

@@ -128,7 +128,7 @@ static Status gather_a(const MoeGemmArgs& args, const WorkspaceLayout& layout,
   params->a = permute.out;
   params->a_stride = args.k;
   params->a_row_divisor = 1;
-  return cuda_status(permute_columns(permute, args.stream), "permute_columns");
+  return permute_columns(permute, args.stream);
 }
 
 static Status launch(const MoeGemmArgs& args, const Choice& choice, const DeviceInfo& device) {

@@ -43,12 +43,13 @@ inline constexpr int kGroupSizeActOrder = 0;
 // Arguments of one MoE GEMM. Pointers are device pointers, aligned to 16 bytes unless said
 // otherwise; matrices are row-major.
 struct MoeGemmArgs {
-  int m = 0;            // rows of A (tokens); 0 is allowed and launches nothing
+  int m = 0;            // rows of A (tokens), m * top_k * n up to 2^36; 0 launches nothing
   int n = 0;            // output columns, a multiple of 64 up to 2^24
-  int k = 0;            // reduction length, a multiple of 64 and of the group size, up to 2^24
+  int k = 0;            // reduction length, a multiple of 64 and of the group size, up to 2^24;
+                        // up to 2^20 where kS8 products are summed without groups
   int num_experts = 0;  // experts in B
   int top_k = 1;        // experts per token: id / top_k is the row of A
-  int block_size = 0;   // ids per block of sorted_token_ids: 8, 16, 32, 48 or 64
+  int block_size = 0;   // ids per block of sorted_token_ids: 8 (16-bit a_type), 16, 32, 48 or 64
 
   ScalarType a_type = MARLIN_TYPE_NAMESPACE::kFloat16;
   ScalarType b_type = MARLIN_TYPE_NAMESPACE::kU4B8;

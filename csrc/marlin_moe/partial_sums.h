@@ -65,7 +65,7 @@ constexpr LastPartial last_partial(const PartialSumsShape& shape, int row_blocks
 // Numbers of row blocks beyond which there is nothing new. Less than two tiles for each stripe are
 // cut. From where those are all in full groups of row blocks, as many row blocks more as there are
 // stripes are whole waves more, and the same tiles are cut. And if the slack is a tile long, no
-// tile is split from where there is one for each stripe. No launch has more stages than an int can
+// tile is split from where there is one for each stripe. No launch has more tiles than an int can
 // count.
 constexpr std::int64_t row_blocks_to_look_at(const PartialSumsShape& shape) {
   const std::int64_t stripes = shape.stripes;
@@ -75,7 +75,7 @@ constexpr std::int64_t row_blocks_to_look_at(const PartialSumsShape& shape) {
   const std::int64_t most = shape.stripe_slack >= tile_stages - 1
                                 ? (stripes - 1) / n_tiles
                                 : cut + kRowBlocksOfGroup + stripes;
-  const std::int64_t countable = std::numeric_limits<int>::max() / (n_tiles * tile_stages);
+  const std::int64_t countable = std::numeric_limits<int>::max() / n_tiles;
   const std::int64_t in_use = shape.max_row_blocks < countable ? shape.max_row_blocks : countable;
   return most < in_use ? most : in_use;
 }

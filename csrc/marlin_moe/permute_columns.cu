@@ -1,6 +1,10 @@
 // One thread block gathers one row at a time.
 #include "permute_columns.h"
 
+#include <cstdint>
+
+#include "launch.h"
+
 namespace marlin_moe {
 
 static constexpr int kThreads = 256;
@@ -25,10 +29,10 @@ __global__ void permute_columns_kernel(const PermuteColumnsArgs args) {
   }
 }
 
-cudaError_t permute_columns(const PermuteColumnsArgs& args, cudaStream_t stream) {
+Status permute_columns(const PermuteColumnsArgs& args, cudaStream_t stream) {
   const int blocks = args.max_ids < kMaxBlocks ? args.max_ids : kMaxBlocks;
-  permute_columns_kernel<<<blocks, kThreads, 0, stream>>>(args);
-  return cudaGetLastError();
+  return launch("permute_columns", permute_columns_kernel, dim3(static_cast<unsigned>(blocks)),
+                kThreads, 0, stream, args);
 }
 
 }  // namespace marlin_moe

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "moe_gemm.h"
+
 namespace marlin_moe {
 
 // Arguments of permute_columns(); device pointers.
@@ -24,6 +26,6 @@ struct PermuteColumnsArgs {
 };
 
 // Launches the gather on `stream`. Rows of ids without an expert are left as they are.
-cudaError_t permute_columns(const PermuteColumnsArgs& args, cudaStream_t stream);
+Status permute_columns(const PermuteColumnsArgs& args, cudaStream_t stream);
 
 }  // namespace marlin_moe

@@ -1,13 +1,9 @@
-// Checks of arguments before a launch, and the launch itself, for the functions around the GEMM.
+// Checks of arguments before a launch, for the functions around the GEMM.
 #pragma once
 
-#include <cuda_runtime.h>
-
-#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
-#include <utility>
 
 #include "arguments.h"
 #include "moe_gemm.h"
@@ -43,12 +39,7 @@ class ArgumentChecker {
            "a multiple of " + std::to_string(unit) + ", at least " + std::to_string(least));
   }
   void type(const char* name, ScalarType given, std::initializer_list<ScalarType> allowed) {
-    std::string names;
-    for (const ScalarType& choice : allowed) {
-      if (choice == given) return;
-      names += (names.empty() ? "" : ", ") + type_name(choice);
-    }
-    refuse(name, type_name(given), names);
+    if (ok()) status_ = check_type(name, given, allowed);
   }
   void pointer(const char* name, const void* given, std::uintptr_t alignment) {
     if (ok()) status_ = check_pointer(name, given, alignment);
@@ -60,20 +51,5 @@ class ArgumentChecker {
  private:
   Status status_;
 };
-
-// Launches a kernel. Errors of earlier calls are left for their own callers to find.
-template <class... Parameters, class... Arguments>
-Status launch(const char* name, void (*kernel)(Parameters...), dim3 grid, int threads,
-              std::size_t shared_bytes, cudaStream_t stream, Arguments&&... arguments) {
-  cudaLaunchConfig_t config{};
-  config.gridDim = grid;
-  config.blockDim = dim3(static_cast<unsigned>(threads));
-  config.dynamicSmemBytes = shared_bytes;
-  config.stream = stream;
-  const cudaError_t error =
-      cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...);
-  if (error == cudaSuccess) return {};
-  return {StatusCode::kCudaError, std::string(name) + ": " + cudaGetErrorString(error)};
-}
 
 }  // namespace marlin_moe

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "launch.h"
 #include "layout.h"
 #include "prepare.h"
 #include "prepare_checks.h"

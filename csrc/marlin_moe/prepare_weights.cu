@@ -3,6 +3,7 @@
 // lines.
 #include <cstdint>
 
+#include "launch.h"
 #include "layout.h"
 #include "prepare.h"
 #include "prepare_checks.h"

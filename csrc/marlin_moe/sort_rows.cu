@@ -4,6 +4,7 @@
 // scratch memory, no bound on the number of groups and no second pass.
 #include <cstdint>
 
+#include "launch.h"
 #include "prepare.h"
 #include "prepare_checks.h"
 

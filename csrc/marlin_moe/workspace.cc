@@ -41,11 +41,10 @@ WorkspaceLayout workspace_layout(const MoeGemmArgs& args, const DeviceInfo& devi
 
 int Launch::blocks() const {
   const std::int64_t n_tiles = (args.n + config.thread_n - 1) / config.thread_n;
-  const std::int64_t stages =
-      max_padded_ids(args) / args.block_size * n_tiles * (args.k / config.thread_k);
   const std::int64_t resident =
       static_cast<std::int64_t>(device.multiprocessors) * config.blocks_per_sm;
-  return static_cast<int>(std::min(stages, resident));
+  const std::int64_t tiles = std::min(max_padded_ids(args) / args.block_size * n_tiles, resident);
+  return static_cast<int>(std::min(tiles * (args.k / config.thread_k), resident));
 }
 
 // Every id may have a block of its own: those of other devices' experts have blocks too, whatever

@@ -138,9 +138,9 @@ const char* cudaGetErrorString(cudaError_t) { return "an error"; }
 }  // extern "C"
 
 namespace marlin_moe {
-cudaError_t permute_columns(const PermuteColumnsArgs&, cudaStream_t) {
+Status permute_columns(const PermuteColumnsArgs&, cudaStream_t) {
   ++calls[kPermuteColumns];
-  return cudaSuccess;
+  return {};
 }
 }  // namespace marlin_moe
 
@@ -311,10 +311,68 @@ void check_other_sizes() {
          "the gathered rows end the workspace");
 }
 
+void check_refusals() {
+  const MoeGemmConfig wide{64, 256, 256, 0, -1};
+  Status status = marlin_moe::moe_gemm(arguments(17, 1024, 2048, 16), &wide);
+  expect(status.code == StatusCode::kNoKernel &&
+             status.message.find("thread_n 256") != std::string::npos &&
+             status.message.find("built: quant schemes fake; families sm80 for sm_80") !=
+                 std::string::npos &&
+             status.message.find("quant_schemes") != std::string::npos,
+         "a kernel that lacks is named, with those there are: " + status.message);
+  MoeGemmArgs args = arguments(17, 1024, 2048, 16);
+  args.b_type = marlin_moe::ScalarType(MARLIN_TYPE_NAMESPACE::kFloat16);
+  status = marlin_moe::moe_gemm(args);
+  expect(status.message ==
+             "b_type = kFloat16 is not allowed; allowed: kU4, kU4B8, kU8B128, "
+             "kFE4M3fn, kFE2M1f",
+         "types are named: " + status.message);
+  args = arguments(17, 1024, 1 << 21, 16);
+  args.a_type = MARLIN_TYPE_NAMESPACE::kS8;
+  args.group_size = marlin_moe::kGroupSizeChannel;
+  args.num_groups = 1;
+  status = marlin_moe::moe_gemm(args);
+  expect(status.message.rfind("k = 2097152 is not allowed; allowed: at most 1048576", 0) == 0,
+         "sums beyond int32 are refused: " + status.message);
+}
+
+// The largest shapes: those that a device may hold are taken, and no product of sizes overflows.
+void check_large_sizes() {
+  MoeGemmArgs args = arguments(32768, 4096, 7168, 64);
+  args.top_k = 8;
+  args.num_experts = 256;
+  for (const bool parallel : {false, true}) {
+    args.expert_parallel = parallel;
+    const Status status = marlin_moe::moe_gemm(args);
+    expect(status.ok() && last_launch.blocks % kMultiprocessors == 0,
+           "262144 ids are taken: " + status.message);
+  }
+  args = arguments(1 << 30, 64, 64, 16);
+  args.top_k = 1 << 30;
+  for (const bool parallel : {false, true}) {
+    args.expert_parallel = parallel;
+    const Status status = marlin_moe::moe_gemm(args);
+    expect(status.message.rfind("m = 1073741824 is not allowed", 0) == 0,
+           "2^60 ids are refused: " + status.message);
+  }
+  // More stages than an int counts.
+  args = arguments(3, 1 << 24, 1 << 24, 16);
+  args.group_size = 128;
+  args.num_groups = args.k / 128;
+  std::size_t needed = 0;
+  std::size_t most = 0;
+  expect(marlin_moe::moe_gemm_workspace_size(args, &needed).ok() &&
+             marlin_moe::moe_gemm_max_workspace_size(args, &most).ok() && needed > 0 &&
+             needed <= most && marlin_moe::moe_gemm(args).ok(),
+         "2^24 columns and rows are taken");
+}
+
 }  // namespace
 
 int main() {
   check_calls();
+  check_refusals();
+  check_large_sizes();
   check_threads();
   check_workspace_size();
   check_other_sizes();

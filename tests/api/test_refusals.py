@@ -107,8 +107,27 @@ def test_missing_pointers_are_named(api: CApi, field: str) -> None:
 
 
 def test_shapes_beyond_one_launch_are_refused(api: CApi) -> None:
-    message = refusal(api, valid_args(api, m=2**31 - 1, top_k=8))
-    assert message.startswith("m = 2147483647 is not allowed"), message
+    for m, top_k in ((2**31 - 1, 8), (2**30, 2**30), (2**31 - 1, 2**31 - 1)):
+        for expert_parallel in (0, 1):
+            args = valid_args(api, m=m, top_k=top_k, expert_parallel=expert_parallel)
+            assert refusal(api, args).startswith(f"m = {m} is not allowed; allowed: fewer rows")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"a_type": "U4"}, "a_type = kU4 is not allowed; allowed: kFloat16, kBFloat16, kS8, "),
+        ({"b_type": "S8"}, "b_type = kS8 is not allowed; allowed: kU4, kU4B8, kU8B128, "),
+        ({"c_type": "BFLOAT16"}, "c_type = kBFloat16 is not allowed; allowed: kFloat16"),
+        ({"a_type": "S8", "c_type": "S8"}, "c_type = kS8 is not allowed; allowed: kFloat16, kBF"),
+        ({"s_type": "BFLOAT16"}, "s_type = kBFloat16 is not allowed; allowed: kFloat16, kFE4M3fn"),
+        ({"a_type": "S8", "block_size": 8}, "block_size = 8 is not allowed; allowed: 16, 32, 48,"),
+    ],
+)
+def test_types_that_no_kernel_can_have_are_named(
+    api: CApi, changes: dict[str, Any], message: str
+) -> None:
+    assert refusal(api, valid_args(api, **changes)).startswith(message)
 
 
 def test_unknown_tiles_are_refused(api: CApi) -> None:

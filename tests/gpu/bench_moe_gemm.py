@@ -149,11 +149,14 @@ def host_figures(library: MoeGemmLibrary, points: list[dict[str, Any]]) -> dict[
     """Returns the host microseconds of empty launches, and of the points' calls."""
     empty = [library.empty_launch_time(kind, 100, 50) for kind in range(len(EMPTY_LAUNCHES))]
     calls = sorted(point["host_us"] for point in points)
+    choices = sorted(point["choice_us"] for point in points)
     return {
         "empty_launches": dict(zip(EMPTY_LAUNCHES, empty, strict=True)),
         "call_least": calls[0],
         "call_median": calls[len(calls) // 2],
         "call_most": calls[-1],
+        "choice_median": choices[len(choices) // 2],
+        "choice_most": choices[-1],
     }
 
 
@@ -163,8 +166,13 @@ def host_point(
     """Times one layer, case and number of tokens on the host."""
     workload = Workload(library, pool, layer, case, tokens)
     sets = workload.sets(workload.chosen_block_size())
-    host = library.host_time(sets, None, 100, 50)
-    return {"layer": layer.name, "case": case.name, "m": tokens, "host_us": host}
+    return {
+        "layer": layer.name,
+        "case": case.name,
+        "m": tokens,
+        "host_us": library.host_time(sets, None, 100, 50),
+        "choice_us": library.host_time(sets, None, 100, 50, launch=False),
+    }
 
 
 def time_host(library: MoeGemmLibrary, pool: Pool, options: argparse.Namespace) -> int:
@@ -180,7 +188,9 @@ def time_host(library: MoeGemmLibrary, pool: Pool, options: argparse.Namespace) 
         print(f"empty launch, {label}: {microseconds:.2f} us")
     print(
         f"{len(points)} points: a call takes {figures['call_least']:.2f} to "
-        f"{figures['call_most']:.2f} us on the host, median {figures['call_median']:.2f}"
+        f"{figures['call_most']:.2f} us on the host, median {figures['call_median']:.2f}; without "
+        f"a launch, checks and choice alone, median {figures['choice_median']:.2f} us, at most "
+        f"{figures['choice_most']:.2f}"
     )
     write_results(options.out, {"host": figures, "points": points})
     return 0

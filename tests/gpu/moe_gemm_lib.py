@@ -154,6 +154,12 @@ class MoeGemmLibrary:
         if not status.ok:
             raise ShimError(f"read: {status.name}: {status.message}")
 
-    def host_time(self, sets: list[Any], config: Any, calls: int, repeats: int) -> float:
-        """Returns the median wall microseconds that one call takes on the host."""
-        return self._timed("host_time", sets, config, calls, repeats)
+    def host_time(
+        self, sets: list[Any], config: Any, calls: int, repeats: int, launch: bool = True
+    ) -> float:
+        """Returns the median wall microseconds that one call takes on the host.
+
+        Without `launch` it is workspace_size() instead, which checks and chooses as a call does.
+        Raises ShimError on any refusal.
+        """
+        return self._timed("host_time", sets, config, calls, repeats, int(launch))

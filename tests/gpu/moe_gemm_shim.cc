@@ -141,10 +141,22 @@ struct Rotation {
 
   moe::Status launch(int calls) const {
     for (int i = 0; i < calls; ++i) {
-      SHIM_RETURN_IF_ERROR(moe::moe_gemm(args[i % args.size()], has_config ? &config : nullptr));
+      SHIM_RETURN_IF_ERROR(moe::moe_gemm(args[i % args.size()], given()));
     }
     return {};
   }
+
+  // Checks a problem and chooses its kernel, as a call does before its launch.
+  moe::Status query(int calls) const {
+    std::size_t bytes = 0;
+    for (int i = 0; i < calls; ++i) {
+      SHIM_RETURN_IF_ERROR(moe::moe_gemm_workspace_size(args[i % args.size()], &bytes, given()));
+    }
+    return {};
+  }
+
+ private:
+  const moe::MoeGemmConfig* given() const { return has_config ? &config : nullptr; }
 };
 
 moe::Status time_device(const TestArgs* sets, int count, const TestConfig* config, int launches,
@@ -181,12 +193,13 @@ moe::Status time_calls(cudaStream_t stream, int calls, int repeats, float* micro
 }
 
 moe::Status time_host(const TestArgs* sets, int count, const TestConfig* config, int calls,
-                      int repeats, float* microseconds) {
+                      int repeats, bool launch, float* microseconds) {
   Timer timer;
   SHIM_RETURN_IF_ERROR(timer.create());
   const Rotation rotation(sets, count, config, timer.stream);
-  return time_calls(timer.stream, calls, repeats, microseconds,
-                    [&](int launches) { return rotation.launch(launches); });
+  return time_calls(timer.stream, calls, repeats, microseconds, [&](int times) {
+    return launch ? rotation.launch(times) : rotation.query(times);
+  });
 }
 
 moe::Status time_empty(EmptyLaunch kind, int calls, int repeats, float* microseconds) {
@@ -273,12 +286,15 @@ int moe_gemm_test_time(const TestArgs* sets, int count, const TestConfig* config
 }
 
 // Median microseconds of wall time that one call takes on the host: `repeats` batches of `calls`,
-// few enough that the stream's queue does not fill up.
+// few enough that the stream's queue does not fill up. Without `launch` it is a query of the
+// workspace's size, which checks and chooses as a call does.
 int moe_gemm_test_host_time(const TestArgs* sets, int count, const TestConfig* config, int calls,
-                            int repeats, float* microseconds, char* message,
+                            int repeats, int launch, float* microseconds, char* message,
                             std::size_t message_bytes) {
   moe::Status status = check_loop(count, calls, repeats);
-  if (status.ok()) status = time_host(sets, count, config, calls, repeats, microseconds);
+  if (status.ok()) {
+    status = time_host(sets, count, config, calls, repeats, launch != 0, microseconds);
+  }
   return report(status, message, message_bytes);
 }
 

@@ -345,13 +345,12 @@ def _bad_types(bench: Bench, args: Any) -> Iterator[_BadInput]:
     key, type_id = bench.key, bench.library.type_id
     other = "kBFloat16" if key.c_type == "kFloat16" else "kFloat16"
     elsewhere = "kFE8M0fnu" if key.s_type != "kFE8M0fnu" else other
-    for change in ({"a_type": "kU4"}, {"b_type": "kFloat16"}):
+    for name, wrong in (("a", "kU4"), ("b", "kFloat16"), ("b", "kS8"), ("c", "kU4"), ("s", "kU4")):
+        yield _BadInput(f"{name}_type", {f"{name}_type": type_id(wrong)})
+    # Types that there are, which no kernel has together.
+    for change in ({"c_type": other}, {"s_type": elsewhere}):
         ids = {name: type_id(value) for name, value in change.items()}
-        yield _BadInput("type", ids)
-    # Types of widths that there are, which no kernel has together.
-    for change in ({"c_type": other}, {"c_type": "kU4"}, {"s_type": elsewhere}, {"b_type": "kS8"}):
-        ids = {name: type_id(value) for name, value in change.items()}
-        yield _BadInput("type", ids, ("no_kernel",))
+        yield _BadInput("type", ids, ("invalid_argument", "no_kernel"))
     if key.group_size > 0:
         # No scheme has both of these group sizes.
         size = 16 if key.group_size != 16 else 32

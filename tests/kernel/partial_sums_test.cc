@@ -104,6 +104,10 @@ int main() {
     at_limit += found > 0 && found == marlin_moe::partial_sums_limit(shape);
     without += found == 0;
   }
+  // More stages in a row of tiles than an int counts.
+  for (const int rows : {8, 64}) {
+    if (!check({5, rows, 1 << 24, 128, 1 << 18, 528, 8, rows == 8})) ++failures;
+  }
   std::printf("%d shapes: %d at the limit, %d without partial sums, %d failures\n", kShapes,
               at_limit, without, failures);
   const bool all_kinds = at_limit > 0 && without > 0 && at_limit + without < kShapes;
