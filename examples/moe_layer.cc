@@ -15,14 +15,16 @@ namespace {
 namespace moe = marlin_moe;
 using moe::Status;
 
-// Hands out parts of the workspace, each aligned to 256 bytes. Without memory it only counts.
+constexpr std::size_t kAlignment = 256;
+
+// Hands out parts of the workspace, each aligned. Without memory it only counts.
 class Arena {
  public:
   explicit Arena(void* memory) : memory_(static_cast<char*>(memory)) {}
 
   void* take(std::size_t bytes) {
     void* part = memory_ == nullptr ? nullptr : memory_ + used_;
-    used_ += (bytes + 255) / 256 * 256;
+    used_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
     return part;
   }
   std::size_t used() const { return used_; }
@@ -78,8 +80,9 @@ moe::MoeGemmArgs gemm_args(const MoeLayerArgs& args, const moe::MoeAlignArgs& al
   return gemm;
 }
 
-// The GEMMs run one after the other and can share a workspace. It comes first, so that layers with
-// another m find its part that has to stay zero in the same place.
+// The GEMMs run one after the other and can share a workspace. It comes first and is as large as
+// any m up to this one may need: its part that has to stay zero is never used for anything else,
+// also where layers of another m need less of it or none.
 Status add_gemms(const MoeLayerArgs& args, Arena* arena, Plan* plan) {
   plan->gate_up = gemm_args(args, plan->align, args.gate_up, 2 * args.intermediate, args.hidden);
   plan->down = gemm_args(args, plan->align, args.down, args.hidden, args.intermediate);
@@ -89,7 +92,7 @@ Status add_gemms(const MoeLayerArgs& args, Arena* arena, Plan* plan) {
   std::size_t bytes = 0;
   for (moe::MoeGemmArgs* gemm : {&plan->gate_up, &plan->down}) {
     std::size_t needed = 0;
-    const Status status = moe::moe_gemm_workspace_size(*gemm, &needed);
+    const Status status = moe::moe_gemm_max_workspace_size(*gemm, &needed);
     if (!status.ok()) return status;
     bytes = std::max(bytes, needed);
   }
@@ -184,6 +187,12 @@ Status marlin_moe_layer(const MoeLayerArgs& args) {
   Plan plan;
   Status status = make_plan(args, &plan);
   if (!status.ok() || args.m == 0) return status;
+  if (args.workspace == nullptr ||
+      reinterpret_cast<std::uintptr_t>(args.workspace) % kAlignment != 0) {
+    return {moe::StatusCode::kInvalidArgument,
+            "workspace is null or misaligned; allowed: a device pointer aligned to " +
+                std::to_string(kAlignment) + " bytes"};
+  }
   if (args.workspace_bytes < plan.bytes) {
     return {moe::StatusCode::kInsufficientWorkspace,
             "workspace_bytes = " + std::to_string(args.workspace_bytes) +

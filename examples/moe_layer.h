@@ -21,7 +21,7 @@ struct ExpertWeights {
   const void* scales = nullptr;  // type [num_experts, k / group_size, n]
 };
 
-// Arguments of marlin_moe_layer(); device pointers, aligned to 16 bytes.
+// Arguments of marlin_moe_layer(); device pointers, aligned to 16 bytes unless said otherwise.
 struct MoeLayerArgs {
   int m = 0;             // tokens
   int hidden = 0;        // a multiple of 128
@@ -43,7 +43,8 @@ struct MoeLayerArgs {
   const int* expert_map = nullptr;
   int num_global_experts = 0;
 
-  // marlin_moe_layer_workspace_size() bytes, zeroed once before the first use.
+  // marlin_moe_layer_workspace_size() bytes, aligned to 256 and zeroed once before the first use.
+  // It then serves this layer with any m up to the one that it was sized for.
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
   cudaStream_t stream = nullptr;

@@ -16,13 +16,19 @@ int report(const Status& status);
 // Sets *type to the one that a marlin_moe_type names.
 Status to_type(const char* argument, std::int32_t given, ScalarType* type);
 
-// Whether a struct is there and of this library's size.
+// Whether a struct is of this library's size.
+template <class Struct>
+Status check_size(const char* argument, const Struct& given) {
+  if (given.struct_size == sizeof(Struct)) return {};
+  return invalid(argument, static_cast<std::int64_t>(given.struct_size),
+                 std::to_string(sizeof(Struct)) + ", this library's");
+}
+
+// Whether a struct of arguments is there and of this library's size.
 template <class Args>
 Status check_struct(const Args* args) {
   if (args == nullptr) return invalid("args", "null", "a struct of arguments");
-  if (args->struct_size == sizeof(Args)) return {};
-  return invalid("struct_size", static_cast<std::int64_t>(args->struct_size),
-                 std::to_string(sizeof(Args)) + ", this library's");
+  return check_size("struct_size", *args);
 }
 
 inline Status check_out(const char* argument, const void* pointer) {

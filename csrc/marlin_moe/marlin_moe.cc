@@ -86,18 +86,25 @@ static Status to_args(const marlin_moe_gemm_args* from, MoeGemmArgs* to) {
   return to_types(*from, to);
 }
 
+static Status check_config_size(const marlin_moe_gemm_config& config) {
+  return check_size("config.struct_size", config);
+}
+
 // A configuration in C++, if there is one.
 class GivenConfig {
  public:
   explicit GivenConfig(const marlin_moe_gemm_config* config) : given_(config != nullptr) {
-    if (!given_) return;
+    if (given_) status_ = check_config_size(*config);
+    if (!given_ || !status_.ok()) return;
     config_ = {config->thread_k, config->thread_n, config->threads, config->blocks_per_sm,
                config->stripe_slack};
   }
+  const Status& status() const { return status_; }
   const MoeGemmConfig* get() const { return given_ ? &config_ : nullptr; }
 
  private:
   bool given_;
+  Status status_;
   MoeGemmConfig config_;
 };
 
@@ -107,6 +114,7 @@ int marlin_moe_gemm(const marlin_moe_gemm_args* args, const marlin_moe_gemm_conf
   marlin_moe::MoeGemmArgs converted;
   const marlin_moe::GivenConfig given(config);
   marlin_moe::Status status = marlin_moe::to_args(args, &converted);
+  if (status.ok()) status = given.status();
   if (status.ok()) status = marlin_moe::moe_gemm(converted, given.get());
   return marlin_moe::report(status);
 }
@@ -116,6 +124,7 @@ int marlin_moe_gemm_workspace_size(const marlin_moe_gemm_args* args,
   marlin_moe::MoeGemmArgs converted;
   const marlin_moe::GivenConfig given(config);
   marlin_moe::Status status = marlin_moe::to_args(args, &converted);
+  if (status.ok()) status = given.status();
   if (status.ok()) status = marlin_moe::check_out("bytes", bytes);
   if (status.ok()) {
     status = marlin_moe::moe_gemm_workspace_size(converted, bytes, given.get());
@@ -137,10 +146,12 @@ int marlin_moe_gemm_choose_config(const marlin_moe_gemm_args* args,
   marlin_moe::MoeGemmConfig chosen;
   marlin_moe::Status status = marlin_moe::to_args(args, &converted);
   if (status.ok()) status = marlin_moe::check_out("config", config);
+  if (status.ok()) status = marlin_moe::check_config_size(*config);
   if (status.ok()) status = marlin_moe::moe_gemm_choose_config(converted, &chosen);
   if (status.ok()) {
-    *config = marlin_moe_gemm_config{chosen.thread_k, chosen.thread_n, chosen.threads,
-                                     chosen.blocks_per_sm, chosen.stripe_slack};
+    *config =
+        marlin_moe_gemm_config{config->struct_size, chosen.thread_k,      chosen.thread_n,
+                               chosen.threads,      chosen.blocks_per_sm, chosen.stripe_slack};
   }
   return marlin_moe::report(status);
 }

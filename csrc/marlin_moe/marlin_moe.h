@@ -75,6 +75,7 @@ typedef struct marlin_moe_gemm_args {
 
 /* MoeGemmConfig. */
 typedef struct marlin_moe_gemm_config {
+  size_t struct_size;
   int32_t thread_k;
   int32_t thread_n;
   int32_t threads;
@@ -94,7 +95,8 @@ int marlin_moe_gemm_workspace_size(const marlin_moe_gemm_args* args,
  * one given. */
 int marlin_moe_gemm_max_workspace_size(const marlin_moe_gemm_args* args, size_t* bytes);
 
-/* Sets *config to the configuration that marlin_moe_gemm() takes for these shapes and types. */
+/* Sets *config, whose struct_size says how large it is, to the configuration that marlin_moe_gemm()
+ * takes for these shapes and types. */
 int marlin_moe_gemm_choose_config(const marlin_moe_gemm_args* args, marlin_moe_gemm_config* config);
 
 /* The block size to align tokens with, for activations of a marlin_moe_type; 0 if it is none. */

@@ -79,7 +79,8 @@ Status repack_rows(const RepackRowsArgs& args);
 //  - the same in groups beside a_type kS8: to int16 multiples of *a_factor, the largest magnitude /
 //    4096, permuted; activations' scales have to be multiplied by it (quantize_activations() does);
 //  - kFE4M3fn (NVFP4): to the upper byte of the kFloat16 number s * 2^7 without its sign, permuted;
-//  - kFE8M0fnu (MXFP4): permuted; beside a_type kFE4M3fn multiplied by 2^6 as well.
+//  - kFE8M0fnu (MXFP4): permuted; beside a_type kFE4M3fn multiplied by 2^6 as well. Beside 16-bit
+//    activations the GEMM reads scales above 2^64, and NaN, as 2^64.
 struct PermuteScalesArgs {
   int num_experts = 0;
   int num_groups = 1;

@@ -1,7 +1,6 @@
 """The structs and functions of marlin_moe.h for ctypes.
 
-Nothing but the header's declarations; a test compares them with it. The library refuses structs of
-another size than its own.
+A test compares them with the header. The library refuses structs of another size than its own.
 """
 
 from __future__ import annotations
@@ -9,6 +8,8 @@ from __future__ import annotations
 import ctypes
 from ctypes import POINTER, c_int32, c_int64, c_size_t, c_void_p
 from typing import Any
+
+from .errors import invalid
 
 # Values of marlin_moe_status.
 OK = 0
@@ -18,6 +19,16 @@ NO_KERNEL = 3
 CUDA_ERROR = 4
 
 
+def check_int32(name: str, given: int) -> None:
+    """Refuses a number that ctypes would cut to 32 bits without a word.
+
+    Raises:
+      InvalidArgumentError: it has more.
+    """
+    if not -(2**31) <= given < 2**31:
+        raise invalid(name, given, "-2147483648 to 2147483647")
+
+
 class Args(ctypes.Structure):
     """A struct of arguments, which knows its own size."""
 
@@ -25,7 +36,14 @@ class Args(ctypes.Structure):
         unknown = set(fields) - {field[0] for field in self._fields_}
         if unknown:
             raise TypeError(f"{type(self).__name__} has no fields {sorted(unknown)}")
-        super().__init__(struct_size=ctypes.sizeof(type(self)), **fields)
+        super().__init__()
+        for name, value in {"struct_size": ctypes.sizeof(type(self)), **fields}.items():
+            setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, int) and (name, c_int32) in self._fields_:
+            check_int32(name, value)
+        super().__setattr__(name, value)
 
 
 def _fields(numbers: str = "", pointers: str = "", **others: Any) -> list[tuple[str, Any]]:
@@ -52,14 +70,8 @@ class GemmArgs(Args):
     ]
 
 
-class GemmConfig(ctypes.Structure):
-    _fields_ = [
-        ("thread_k", c_int32),
-        ("thread_n", c_int32),
-        ("threads", c_int32),
-        ("blocks_per_sm", c_int32),
-        ("stripe_slack", c_int32),
-    ]
+class GemmConfig(Args):
+    _fields_ = _fields("thread_k thread_n threads blocks_per_sm stripe_slack")
 
 
 class RepackGptqArgs(Args):

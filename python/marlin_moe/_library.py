@@ -83,6 +83,8 @@ class Library:
 
     def block_size(self, m: int, num_experts: int, top_k: int, a_type: int) -> int:
         """Returns marlin_moe_gemm_block_size(); raises InvalidArgumentError if it has none."""
+        for name, given in (("m", m), ("num_experts", num_experts), ("top_k", top_k)):
+            _abi.check_int32(name, given)
         size = int(self._block_size(m, num_experts, top_k, a_type))
         if size == 0:
             raise InvalidArgumentError((self._last_error() or b"").decode(errors="replace"))

@@ -154,7 +154,7 @@ def moe_gemm_workspace_size(
         args = Gemm(call, a, weights, a_type, c_type, top_k).args
         args.block_size = block_size
         args.expert_parallel, args.atomic_reduce = expert_parallel, atomic_reduce
-        chosen = None if config is None else _abi.GemmConfig(*config)
+        chosen = None if config is None else _abi.GemmConfig(**config._asdict())
         return call.query("gemm_workspace_size", args, chosen)
 
 
@@ -302,7 +302,7 @@ class Gemm:
 
     def plan(self, config: GemmConfig | None = None) -> None:
         """Lets the library check sizes and types, and choose a kernel."""
-        self._config = None if config is None else _abi.GemmConfig(*config)
+        self._config = None if config is None else _abi.GemmConfig(**config._asdict())
         self._workspace_size = self._call.query("gemm_workspace_size", self.args, self._config)
 
     def check_pointers(self) -> None:
@@ -327,8 +327,9 @@ class Gemm:
                 allowed = f"a device pointer aligned to {alignment} bytes"
                 raise invalid(name, "a misaligned pointer", allowed)
         chunk = 128 // self._a_type.bits
-        if args.a_stride % chunk:
-            raise invalid("a_stride", args.a_stride, f"a multiple of {chunk}")
+        if args.a_stride < args.k or args.a_stride % chunk:
+            allowed = f"a multiple of {chunk}, at least k = {args.k}"
+            raise invalid("a_stride", args.a_stride, allowed)
 
     def launch(self, workspace: Workspace | Tensor | None) -> None:
         """Enqueues the kernel that was planned."""

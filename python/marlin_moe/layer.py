@@ -54,7 +54,7 @@ def fused_moe(
       topk_ids: int32 [m, top_k], expert of each token's choices; those that are no expert count for
         nothing.
       a_type: `kS8` or `kFE4M3fn`: what to quantise activations to; None: the dtype of x.
-      num_experts: experts of all devices; None: those of the weights.
+      num_experts: experts of all devices; None: those of the weights. More need an `expert_map`.
       expert_map: int32 [num_experts], expert parallelism: local expert of each, -1 for those
         elsewhere. The result then is this device's part of the sum.
       block_size: ids of a block; None: as moe_gemm_block_size() says.
@@ -81,7 +81,8 @@ def fused_moe(
             if m:
                 call.zero(view)
             return result
-        routing = _Routing(ids, factors, num_experts or layer.num_experts, expert_map)
+        experts = _global_experts(num_experts, layer.num_experts, expert_map)
+        routing = _Routing(ids, factors, experts, expert_map)
         memory = shared_workspace(call) if workspace is None else workspace
         with memory.lock:
             layer.run(routing, block_size, memory, view)
@@ -134,13 +135,36 @@ class _Layer:
         )
         self._gate_up = self._with_factor("gate_up", dataclasses.replace(gate_up, b=first))
         self._down = self._with_factor("down", dataclasses.replace(down, b=second))
+        if self._a_type is not None:
+            self._check_quantisable()
 
     def _with_factor(self, name: str, weights: ExpertWeights) -> ExpertWeights:
-        """Returns weights whose a_factor is checked."""
+        """Returns weights whose a_factor is checked: without it, or with a wrong one, results are
+        wrong by that factor."""
         factor = self._call.optional(
             f"{name}.a_factor", weights.a_factor, ("float32",), (1,), "(1,)"
         )
+        needed = self._a_type is ScalarType.S8 and weights.group_size > 0
+        if needed and factor is None:
+            raise invalid(
+                f"{name}.a_factor",
+                "None",
+                "what permute_scales() returned with the scales: S8 activations need it where "
+                f"scales are in groups (group_size = {weights.group_size})",
+            )
+        if factor is not None and not needed:
+            allowed = "None: only S8 activations and scales in groups have one"
+            raise invalid(f"{name}.a_factor", "a tensor", allowed)
         return dataclasses.replace(weights, a_factor=factor)
+
+    def _check_quantisable(self) -> None:
+        """Checks what quantize_activations() would refuse of x."""
+        hidden, stride = self._x.shape[1], self._x.row_stride()
+        if self._x.pointer % 16:
+            raise invalid("x", "a misaligned pointer", "a device pointer aligned to 16 bytes")
+        if stride < hidden or stride % 8:
+            allowed = f"a multiple of 8, at least hidden = {hidden}"
+            raise invalid("x", f"row stride {stride}", allowed)
 
     def run(
         self, routing: _Routing, block_size: int | None, workspace: Workspace, out: TensorView
@@ -268,6 +292,16 @@ class _Layer:
     def _new(self, shape: tuple[int, ...], dtype: str, device: int) -> Any:
         del device  # the call's own
         return self._call.new("workspace", shape, dtype)
+
+
+def _global_experts(given: int | None, local: int, expert_map: Tensor | None) -> int:
+    """Returns the experts of all devices; without a map all of them have weights here."""
+    if given is None:
+        return local
+    if expert_map is None and given > local:
+        allowed = f"at most {local}, as the weights have, where there is no expert_map"
+        raise invalid("num_experts", given, allowed)
+    return given
 
 
 def _quantised_type(given: ScalarType | str | None) -> ScalarType | None:

@@ -70,14 +70,18 @@ class Workspace:
         return view
 
 
+# cudaStreamPerThread: one handle for another stream in every thread.
+_STREAM_PER_THREAD = 2
+
 _lock = threading.Lock()
-_shared: dict[tuple[int, int], Workspace] = {}
+_shared: dict[tuple[int, int, int], Workspace] = {}
 
 
 def shared_workspace(call: Call) -> Workspace:
     """Returns the workspace of a call's device and stream, for calls that are given none."""
+    thread = threading.get_ident() if call.stream == _STREAM_PER_THREAD else 0
     with _lock:
-        return _shared.setdefault((call.device, call.stream), Workspace())
+        return _shared.setdefault((call.device, call.stream, thread), Workspace())
 
 
 def clear_workspaces() -> None:

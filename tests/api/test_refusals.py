@@ -43,9 +43,15 @@ def valid_args(api: CApi, **changes: Any) -> Any:
     return api.arguments("gemm", {**fields, **changes})
 
 
-def refusal(api: CApi, args: Any, config: Any = None) -> str:
+def config(api: CApi, *numbers: int) -> Any:
+    """A configuration of the numbers given."""
+    struct = api.structs["gemm_config"]
+    return struct(ctypes.sizeof(struct), *numbers)
+
+
+def refusal(api: CApi, args: Any, given: Any = None) -> str:
     """Returns the message of a call that has to be refused."""
-    status, message = api.call("gemm", args, config)
+    status, message = api.call("gemm", args, given)
     assert status == "invalid_argument", f"{status}, {message}"
     return message
 
@@ -131,9 +137,20 @@ def test_types_that_no_kernel_can_have_are_named(
 
 
 def test_unknown_tiles_are_refused(api: CApi) -> None:
-    message = refusal(api, valid_args(api), api.structs["gemm_config"](32, 128, 128, 0, -1))
+    message = refusal(api, valid_args(api), config(api, 32, 128, 128, 0, -1))
     assert "config = (32, 128, 128) is not allowed" in message
     assert "(64, 128, 128)" in message
+
+
+def test_a_configuration_of_another_size_is_refused(api: CApi) -> None:
+    known = config(api, 64, 128, 128, 0, -1)
+    known.struct_size -= 8
+    size = ctypes.c_size_t(7)
+    for function, *others in (("gemm",), ("gemm_workspace_size", size), ("gemm_choose_config",)):
+        status, message = api.call(function, valid_args(api), known, *others)
+        assert status == "invalid_argument"
+        assert message.startswith(f"config.struct_size = {known.struct_size} is not allowed")
+    assert (size.value, known.thread_k) == (7, 64)
 
 
 def test_no_rows_are_nothing_to_do(api: CApi) -> None:
@@ -146,20 +163,20 @@ def test_no_rows_are_nothing_to_do(api: CApi) -> None:
 
 @pytest.mark.parametrize("function", ["gemm_workspace_size", "gemm_max_workspace_size"])
 def test_workspace_queries_check_what_the_call_checks(api: CApi, function: str) -> None:
-    config = [None] if function == "gemm_workspace_size" else []
+    none = [None] if function == "gemm_workspace_size" else []
     size = ctypes.c_size_t(7)
-    status, message = api.call(function, valid_args(api, n=96), *config, size)
+    status, message = api.call(function, valid_args(api, n=96), *none, size)
     assert (status, message[:6]) == ("invalid_argument", "n = 96")
     assert size.value == 7
-    status, message = api.call(function, valid_args(api), *config, None)
+    status, message = api.call(function, valid_args(api), *none, None)
     assert (status, message[:12]) == ("invalid_argument", "bytes = null")
 
 
 def test_choosing_a_configuration_checks_what_the_call_checks(api: CApi) -> None:
-    config = api.structs["gemm_config"](1, 2, 3, 4, 5)
-    status, message = api.call("gemm_choose_config", valid_args(api, block_size=24), config)
+    chosen = config(api, 1, 2, 3, 4, 5)
+    status, message = api.call("gemm_choose_config", valid_args(api, block_size=24), chosen)
     assert (status, message[:15]) == ("invalid_argument", "block_size = 24")
-    assert config.thread_k == 1
+    assert chosen.thread_k == 1
     status, message = api.call("gemm_choose_config", valid_args(api), None)
     assert (status, message[:13]) == ("invalid_argument", "config = null")
 

@@ -66,6 +66,7 @@ static void note_gemm(const char* name, const marlin_moe_gemm_args* args,
   FIELD(sorted_token_ids), FIELD(expert_ids), FIELD(num_tokens_past_padded), FIELD(c);
   FIELD(workspace), FIELD(workspace_bytes), FIELD(stream);
   if (config == nullptr) return;
+  field("config_size", config->struct_size);
   field("thread_k", config->thread_k);
   field("thread_n", config->thread_n);
   field("threads", config->threads);
@@ -103,7 +104,7 @@ int marlin_moe_gemm_max_workspace_size(const marlin_moe_gemm_args* args, size_t*
 int marlin_moe_gemm_choose_config(const marlin_moe_gemm_args* args,
                                   marlin_moe_gemm_config* config) {
   note_gemm("gemm_choose_config", args, nullptr);
-  *config = marlin_moe_gemm_config{64, 256, 128, 2, 3};
+  *config = marlin_moe_gemm_config{config->struct_size, 64, 256, 128, 2, 3};
   return end();
 }
 

@@ -8,13 +8,19 @@ from typing import Any
 
 import pytest
 from c_api import CApi
-from marlin_moe import ScalarType, _abi
+from marlin_moe import (
+    InvalidArgumentError,
+    ScalarType,
+    _abi,
+    alignment_capacity,
+    moe_gemm_block_size,
+)
 from stub import Stub
 
 STRUCTS = {
     "".join(part for part in name.removesuffix("Args")): kind
     for name, kind in vars(_abi).items()
-    if isinstance(kind, type) and issubclass(kind, _abi.Args) and kind is not _abi.Args
+    if name.endswith("Args") and kind is not _abi.Args
 }
 
 
@@ -66,3 +72,19 @@ def test_unknown_fields_are_refused() -> None:
 
 def test_structs_know_their_size() -> None:
     assert _abi.TopkSumArgs().struct_size == ctypes.sizeof(_abi.TopkSumArgs)
+
+
+@pytest.mark.parametrize("given", [2**31, -(2**31) - 1, 2**32 + 5])
+def test_numbers_that_a_field_would_cut_are_refused(stub: Stub, given: int) -> None:
+    message = rf"^num_ids = {given} is not allowed; allowed: -2147483648 to 2147483647"
+    with pytest.raises(InvalidArgumentError, match=message):
+        alignment_capacity(given, 8, 16)
+    args = _abi.GemmArgs(m=2**31 - 1, a_stride=2**40, workspace_bytes=2**40)
+    assert (args.m, args.a_stride, args.workspace_bytes) == (2**31 - 1, 2**40, 2**40)
+    with pytest.raises(InvalidArgumentError, match=rf"^num_experts = {given}"):
+        args.num_experts = given
+    with pytest.raises(InvalidArgumentError, match=rf"^stripe_slack = {given}"):
+        _abi.GemmConfig(stripe_slack=given)
+    with pytest.raises(InvalidArgumentError, match=rf"^top_k = {given}"):
+        moe_gemm_block_size(1, 8, given)
+    assert stub.calls() == []

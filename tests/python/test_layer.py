@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -110,6 +111,28 @@ def test_workspaces_are_made_once(stub: Stub, memory: Memory) -> None:
     assert len(zeroed) == 1
 
 
+@pytest.mark.parametrize(("stream", "shared"), [(STREAM, True), (2, False)])
+def test_threads_share_a_workspace_only_where_they_share_the_stream(
+    stub: Stub, memory: Memory, stream: int, shared: bool
+) -> None:
+    marlin_moe.clear_workspaces()
+    # Both alive at once: a thread that has ended may pass its number on.
+    both = threading.Barrier(2)
+
+    def call() -> None:
+        marlin_moe.fused_moe(**arguments(memory), stream=stream, empty=memory)
+        both.wait(timeout=60)
+
+    threads = [threading.Thread(target=call) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    used = {fields["workspace"] for name, fields in launches(stub) if name == "gemm"}
+    assert len(used) == (1 if shared else 2)
+    marlin_moe.clear_workspaces()
+
+
 def test_everything_is_given_back(stub: Stub, memory: Memory) -> None:
     run(memory, arguments(memory))
     for tensor in memory.made:
@@ -124,8 +147,9 @@ def test_eight_bit_activations_are_quantised_before_each_gemm(
     stub: Stub, memory: Memory, a_type: str, number: ScalarType
 ) -> None:
     given = arguments(memory)
-    factor = memory((1,), "float32")
-    given["down"] = dataclasses.replace(given["down"], a_factor=factor)
+    factors = [memory((1,), "float32") if a_type == "kS8" else None for _ in range(2)]
+    for name, factor in zip(("gate_up", "down"), factors, strict=True):
+        given[name] = dataclasses.replace(given[name], a_factor=factor)
     run(memory, given, a_type=a_type)
     calls = launches(stub)
     assert [name for name, _ in calls] == [
@@ -140,7 +164,8 @@ def test_eight_bit_activations_are_quantised_before_each_gemm(
     _, before_first, first, silu, before_second, second, _ = (fields for _, fields in calls)
     assert (before_first["in"], before_first["m"]) == (given["x"].pointer, M)
     assert (before_second["in"], before_second["m"]) == (silu["out"], IDS)
-    assert (before_first["factor"], before_second["factor"]) == (0, factor.pointer)
+    pointers = [factor.pointer if factor else 0 for factor in factors]
+    assert [before_first["factor"], before_second["factor"]] == pointers
     for quantised, gemm in ((before_first, first), (before_second, second)):
         assert quantised["out_type"] == gemm["a_type"] == number
         assert (gemm["a"], gemm["a_scales"]) == (quantised["out"], quantised["scales"])
@@ -273,6 +298,61 @@ def test_rows_that_a_gemm_cannot_read_are_refused(stub: Stub, memory: Memory) ->
     given["x"] = FakeTensor((M, HIDDEN), "bfloat16", strides=(HIDDEN + 4, 1))
     with pytest.raises(InvalidArgumentError, match=r"^gate_up: a_stride = 260 is not allowed"):
         run(memory, given)
+    assert launches(stub) == []
+
+
+@pytest.mark.parametrize("name", ["gate_up", "down"])
+def test_the_factor_of_grouped_scales_is_needed_for_s8_alone(
+    stub: Stub, memory: Memory, name: str
+) -> None:
+    given = arguments(memory)
+    factor = memory((1,), "float32")
+    others = {"gate_up", "down"} - {name}
+    for other in others:
+        given[other] = dataclasses.replace(given[other], a_factor=factor)
+    with pytest.raises(InvalidArgumentError, match=rf"^{name}.a_factor = None is not allowed.*S8"):
+        run(memory, given, a_type="kS8")
+    for other in others:
+        given[other] = dataclasses.replace(given[other], a_factor=None)
+    given[name] = dataclasses.replace(given[name], a_factor=factor)
+    for a_type in (None, "kFE4M3fn"):
+        with pytest.raises(InvalidArgumentError, match=rf"^{name}.a_factor = a tensor is not all"):
+            run(memory, given, a_type=a_type)
+    assert launches(stub) == []
+
+
+@pytest.mark.parametrize(
+    ("offset", "stride", "message"),
+    [
+        (0, HIDDEN + 4, f"x = row stride {HIDDEN + 4} is not allowed; allowed: a multiple of 8"),
+        (0, 0, "x = row stride 0 is not allowed"),
+        (8, HIDDEN, "x = a misaligned pointer is not allowed"),
+    ],
+)
+def test_rows_that_cannot_be_quantised_are_refused(
+    stub: Stub, memory: Memory, offset: int, stride: int, message: str
+) -> None:
+    given = arguments(memory)
+    x = given["x"]
+    view = marlin_moe.TensorView(x.pointer + offset, (M, HIDDEN), "bfloat16", 0, (stride, 1))
+    given["x"] = view
+    with pytest.raises(InvalidArgumentError, match=rf"^{message}"):
+        run(memory, given, a_type="kFE4M3fn")
+    assert launches(stub) == []
+
+
+def test_rows_that_lie_on_each_other_are_refused(stub: Stub, memory: Memory) -> None:
+    given = arguments(memory)
+    given["x"] = FakeTensor((M, HIDDEN), "bfloat16", strides=(0, 1))
+    with pytest.raises(InvalidArgumentError, match=r"^gate_up: a_stride = 0 is not allowed"):
+        run(memory, given)
+    assert launches(stub) == []
+
+
+def test_experts_without_weights_need_a_map(stub: Stub, memory: Memory) -> None:
+    message = rf"^num_experts = {EXPERTS + 1} is not allowed; allowed: at most {EXPERTS}, "
+    with pytest.raises(InvalidArgumentError, match=message):
+        run(memory, arguments(memory), num_experts=EXPERTS + 1)
     assert launches(stub) == []
 
 

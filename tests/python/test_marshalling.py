@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import marlin_moe
 import pytest
 from capsules import FakeTensor, Memory
-from marlin_moe import Alignment, ExpertWeights, GemmConfig, ScalarType
+from marlin_moe import Alignment, ExpertWeights, GemmConfig, ScalarType, _abi
 from stub import Stub
 
 STREAM = 0x5000
@@ -282,6 +283,7 @@ def test_moe_gemm_with_everything(stub: Stub, memory: Memory) -> None:
         "a_scales": a_scales.pointer,
         "topk_weights": topk_weights.pointer,
         "c": out.pointer,
+        "config_size": ctypes.sizeof(_abi.GemmConfig),
         "thread_k": 64,
         "thread_n": 128,
         "threads": 256,

@@ -87,6 +87,21 @@ def _spec_without_archs_impl(ctx):
     asserts.equals(env, canonical, contents[0])
     return analysistest.end(env)
 
+def _kernels_built_impl(ctx):
+    """Programs can say which schemes, families and architectures they hold."""
+    env = analysistest.begin(ctx)
+    contents = [
+        action.content
+        for action in _actions(env, "FileWrite")
+        if _names(action.outputs.to_list()) == ["kernels_built.h"]
+    ]
+    asserts.equals(env, 1, len(contents))
+    lines = [line for line in contents[0].split("\n") if line.startswith("#define")]
+    asserts.equals(env, ["#define MARLIN_KERNELS_BUILT \"{}\"".format(ctx.attr.built)], lines)
+    return analysistest.end(env)
+
+kernels_built_test = analysistest.make(_kernels_built_impl, attrs = {"built": attr.string()})
+
 _spec_attrs = {
     "families": attr.string_list(),
     "scheme_headers": attr.bool(default = True),
