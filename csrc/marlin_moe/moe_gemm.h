@@ -4,7 +4,9 @@
 //
 // for every id in sorted_token_ids, e being the expert of the block that holds the id. Nothing is
 // allocated and nothing is synchronised behind the caller's back: the call checks its arguments,
-// picks a kernel and launches it on the stream. It can be captured into a CUDA graph.
+// picks a kernel and launches it on the stream. It can be captured into a CUDA graph. What it asks
+// the driver of a device and a kernel it asks once, for the device's primary context: there must be
+// no cudaDeviceReset() between calls.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -164,7 +164,7 @@ moe::Status time_device(const TestArgs* sets, int count, const TestConfig* confi
   Timer timer;
   SHIM_RETURN_IF_ERROR(timer.create());
   const Rotation rotation(sets, count, config, timer.stream);
-  // Kernels are loaded at their first launch, which may not happen inside a capture.
+  // Kernels are loaded at their first launch, which shall be no part of what is timed.
   SHIM_RETURN_IF_ERROR(rotation.launch(1));
   SHIM_CUDA(cudaStreamSynchronize(timer.stream));
   const auto launch = [&] { return rotation.launch(launches); };
