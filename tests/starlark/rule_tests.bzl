@@ -210,30 +210,17 @@ _LEAN_OPTIONS = ["-D_GLIBCXX_BITS_SPECFUN_H=1", "-fno-exceptions"]
 _LAMBDA_OPTION = "--extended-lambda"
 
 def _lean_impl(ctx):
-    """This module's template is compiled without what it has no use for."""
+    """This module's template is compiled without what it has no use for, other code is not."""
     env = analysistest.begin(ctx)
     actions = _actions(env, "CudaCompile")
     asserts.true(env, actions)
     for action in actions:
-        asserts.false(env, _LAMBDA_OPTION in action.argv)
+        asserts.equals(env, not ctx.attr.lean, _LAMBDA_OPTION in action.argv)
         for option in _LEAN_OPTIONS:
-            asserts.true(env, option in action.argv, option)
+            asserts.equals(env, ctx.attr.lean, option in action.argv, option)
     return analysistest.end(env)
 
-lean_test = analysistest.make(_lean_impl)
-
-def _not_lean_impl(ctx):
-    """Other code is compiled as rules_cuda compiles it."""
-    env = analysistest.begin(ctx)
-    actions = _actions(env, "CudaCompile")
-    asserts.true(env, actions)
-    for action in actions:
-        asserts.true(env, _LAMBDA_OPTION in action.argv)
-        for option in _LEAN_OPTIONS:
-            asserts.false(env, option in action.argv, option)
-    return analysistest.end(env)
-
-not_lean_test = analysistest.make(_not_lean_impl)
+lean_test = analysistest.make(_lean_impl, attrs = {"lean": attr.bool(mandatory = True)})
 
 # What is compiled of the schemes for all families, in link order.
 _GROUPS = [
