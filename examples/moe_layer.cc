@@ -91,10 +91,13 @@ Status add_gemms(const MoeLayerArgs& args, Arena* arena, Plan* plan) {
   plan->down.topk_weights = args.topk_weights;
   std::size_t bytes = 0;
   for (moe::MoeGemmArgs* gemm : {&plan->gate_up, &plan->down}) {
-    std::size_t needed = 0;
-    const Status status = moe::moe_gemm_max_workspace_size(*gemm, &needed);
+    std::size_t now = 0;
+    std::size_t most = 0;
+    // The first query looks for a kernel as well.
+    Status status = moe::moe_gemm_workspace_size(*gemm, &now);
+    if (status.ok()) status = moe::moe_gemm_max_workspace_size(*gemm, &most);
     if (!status.ok()) return status;
-    bytes = std::max(bytes, needed);
+    bytes = std::max(bytes, most);
   }
   void* workspace = arena->take(bytes);
   for (moe::MoeGemmArgs* gemm : {&plan->gate_up, &plan->down}) {

@@ -72,9 +72,9 @@ static Status check_shape(const MoeGemmArgs& args) {
   if (args.num_experts < 1) return invalid("num_experts", args.num_experts, "1 or more");
   if (args.top_k < 1) return invalid("top_k", args.top_k, "1 or more");
   const int size = args.block_size;
-  const bool bytes = args.a_type.size_bits() == 8;
-  if ((size != 8 || bytes) && (size % 16 != 0 || size < 16 || size > kMaxBlockSize)) {
-    return invalid("block_size", size, bytes ? "16, 32, 48, 64" : "8, 16, 32, 48, 64");
+  const bool sixteen_bits = args.a_type.size_bits() == 16;
+  if ((size != 8 || !sixteen_bits) && (size % 16 != 0 || size < 16 || size > kMaxBlockSize)) {
+    return invalid("block_size", size, sixteen_bits ? "8, 16, 32, 48, 64" : "16, 32, 48, 64");
   }
   // The products of a column are summed up as int32, of at most 128 * 15 each.
   constexpr int kMostInInt32 = 1 << 20;
