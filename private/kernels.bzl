@@ -118,7 +118,8 @@ def marlin_moe_kernels(
     """Generates Marlin MoE kernels and compiles each for the CUDA architectures that can use it.
 
     The target is used like a `cc_library`: it holds the kernels, and its dependents can include
-    `kernel_selector.h`, which finds the kernel for given types and tile. It provides
+    `kernel_selector.h`, which finds the kernel for given types and tile, and `kernels_built.h`, which
+    defines `MARLIN_KERNELS_BUILT`: what was built, in words. It provides
     [MarlinKernelsInfo](#MarlinKernelsInfo). Output groups: `generated` (all generated files),
     `selector`, `manifest`, `objects` (one per kernel file and per file of `srcs`).
 

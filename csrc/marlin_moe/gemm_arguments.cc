@@ -76,7 +76,7 @@ static Status check_shape(const MoeGemmArgs& args) {
   if ((size != 8 || !sixteen_bits) && (size % 16 != 0 || size < 16 || size > kMaxBlockSize)) {
     return invalid("block_size", size, sixteen_bits ? "8, 16, 32, 48, 64" : "16, 32, 48, 64");
   }
-  // The products of a column are summed up as int32, of at most 128 * 15 each.
+  // The products of a column, of at most 128 * 15 each with 4-bit weights, are summed up as int32.
   constexpr int kMostInInt32 = 1 << 20;
   if (args.a_type == MARLIN_TYPE_NAMESPACE::kS8 && args.group_size == kGroupSizeChannel &&
       args.k > kMostInInt32) {
@@ -87,8 +87,8 @@ static Status check_shape(const MoeGemmArgs& args) {
   const std::int64_t ids = static_cast<std::int64_t>(args.m) * args.top_k;
   if (ids > kMost || ids * (args.n / 64) > kMost || max_padded_ids(args) > kMost) {
     return invalid("m", args.m,
-                   "fewer rows: m * top_k * n up to 2^36, and 2^30 entries of sorted_token_ids "
-                   "where every expert's last block is full");
+                   "fewer rows: m * top_k * n up to 2^36, and up to 2^30 entries of "
+                   "sorted_token_ids, padding at worst included");
   }
   return {};
 }

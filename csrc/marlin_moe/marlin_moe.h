@@ -1,6 +1,7 @@
 /* C interface of the quantised Mixture-of-Experts GEMM and of what stands around it, for other
  * languages: plain structs, status codes and a message per thread. Every struct is that of a C++
- * function, whose header says what each argument means. */
+ * function, whose header says what each argument means. As there, what is asked of a device once is
+ * kept: there must be no cudaDeviceReset() between calls. */
 #ifndef MARLIN_MOE_MARLIN_MOE_H_
 #define MARLIN_MOE_MARLIN_MOE_H_
 
@@ -92,7 +93,7 @@ int marlin_moe_gemm_workspace_size(const marlin_moe_gemm_args* args,
                                    const marlin_moe_gemm_config* config, size_t* bytes);
 
 /* Sets *bytes to what suffices for every block size, configuration and n, and for every m up to the
- * one given. */
+ * one given; with act-order for every k up to the one given. */
 int marlin_moe_gemm_max_workspace_size(const marlin_moe_gemm_args* args, size_t* bytes);
 
 /* Sets *config, whose struct_size says how large it is, to the configuration that marlin_moe_gemm()

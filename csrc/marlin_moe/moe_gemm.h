@@ -45,7 +45,8 @@ inline constexpr int kGroupSizeActOrder = 0;
 // Arguments of one MoE GEMM. Pointers are device pointers, aligned to 16 bytes unless said
 // otherwise; matrices are row-major.
 struct MoeGemmArgs {
-  int m = 0;            // rows of A (tokens), m * top_k * n up to 2^36; 0 launches nothing
+  int m = 0;            // rows of A (tokens); 0 launches nothing. m * top_k * n up to 2^36, and
+                        // entries of sorted_token_ids, padding at worst included, up to 2^30
   int n = 0;            // output columns, a multiple of 64 up to 2^24
   int k = 0;            // reduction length, a multiple of 64 and of the group size, up to 2^24;
                         // up to 2^20 where kS8 products are summed without groups

@@ -25,6 +25,7 @@ for that stream, so that it waits for what their framework still does to them on
 to outlive the work, as with any other asynchronous call.
 
 Devices. All tensors of a call are on one CUDA device, which the call makes current while it runs.
+What the library asks of a device it asks once: there must be no cudaDeviceReset() between calls.
 
 Errors are subclasses of MarlinMoeError; they name the argument, what was given and what is allowed,
 and come before the launch that they concern. Importing needs neither library nor GPU; calls raise

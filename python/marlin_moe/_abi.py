@@ -6,6 +6,7 @@ A test compares them with the header. The library refuses structs of another siz
 from __future__ import annotations
 
 import ctypes
+import operator
 from ctypes import POINTER, c_int32, c_int64, c_size_t, c_void_p
 from typing import Any
 
@@ -41,8 +42,8 @@ class Args(ctypes.Structure):
             setattr(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, int) and (name, c_int32) in self._fields_:
-            check_int32(name, value)
+        if (name, c_int32) in self._fields_:
+            check_int32(name, operator.index(value))
         super().__setattr__(name, value)
 
 

@@ -7,6 +7,7 @@ so that CUDA graphs which were captured with them stay valid.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ _ALIGNMENT = 256
 class Workspace:
     """Scratch memory for calls that run one after the other, on one stream.
 
-    Calls without one share a workspace for each device and stream, see clear_workspaces(). Make one
+    Calls without one share a workspace for each device and stream (on cudaStreamPerThread for each
+    thread as well), which is kept until clear_workspaces(). Make one
     of your own to decide how long it lives, and run once before capturing a CUDA graph, so that
     nothing is allocated during the capture.
     """
@@ -70,16 +72,29 @@ class Workspace:
         return view
 
 
-# cudaStreamPerThread: one handle for another stream in every thread.
-_STREAM_PER_THREAD = 2
+_STREAM_PER_THREAD = 2  # cudaStreamPerThread
 
 _lock = threading.Lock()
 _shared: dict[tuple[int, int, int], Workspace] = {}
 
 
+_threads = itertools.count(1)
+_this_thread = threading.local()
+
+
+def _thread_number() -> int:
+    """Returns a number that no other thread has or will have, as identifiers of threads may be."""
+    if not hasattr(_this_thread, "number"):
+        _this_thread.number = next(_threads)
+    return int(_this_thread.number)
+
+
 def shared_workspace(call: Call) -> Workspace:
-    """Returns the workspace of a call's device and stream, for calls that are given none."""
-    thread = threading.get_ident() if call.stream == _STREAM_PER_THREAD else 0
+    """Returns the workspace of a call's device and stream, for calls that are given none.
+
+    Threads share it, but on cudaStreamPerThread, which is another stream in each of them.
+    """
+    thread = _thread_number() if call.stream == _STREAM_PER_THREAD else 0
     with _lock:
         return _shared.setdefault((call.device, call.stream, thread), Workspace())
 

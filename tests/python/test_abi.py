@@ -74,6 +74,16 @@ def test_structs_know_their_size() -> None:
     assert _abi.TopkSumArgs().struct_size == ctypes.sizeof(_abi.TopkSumArgs)
 
 
+class Number:
+    """A number that is no int, as those of NumPy are."""
+
+    def __init__(self, value: int) -> None:
+        self._value = value
+
+    def __index__(self) -> int:
+        return self._value
+
+
 @pytest.mark.parametrize("given", [2**31, -(2**31) - 1, 2**32 + 5])
 def test_numbers_that_a_field_would_cut_are_refused(stub: Stub, given: int) -> None:
     message = rf"^num_ids = {given} is not allowed; allowed: -2147483648 to 2147483647"
@@ -83,6 +93,8 @@ def test_numbers_that_a_field_would_cut_are_refused(stub: Stub, given: int) -> N
     assert (args.m, args.a_stride, args.workspace_bytes) == (2**31 - 1, 2**40, 2**40)
     with pytest.raises(InvalidArgumentError, match=rf"^num_experts = {given}"):
         args.num_experts = given
+    with pytest.raises(InvalidArgumentError, match=rf"^num_experts = {given}"):
+        args.num_experts = Number(given)
     with pytest.raises(InvalidArgumentError, match=rf"^stripe_slack = {given}"):
         _abi.GemmConfig(stripe_slack=given)
     with pytest.raises(InvalidArgumentError, match=rf"^top_k = {given}"):
