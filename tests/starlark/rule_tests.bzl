@@ -16,6 +16,16 @@ def _names(files):
 def _actions(env, mnemonic):
     return [action for action in analysistest.target_actions(env) if action.mnemonic == mnemonic]
 
+def _written(env, name):
+    """Returns what the only action that writes a file of this name writes into it."""
+    contents = [
+        action.content
+        for action in _actions(env, "FileWrite")
+        if _names(action.outputs.to_list()) == [name]
+    ]
+    asserts.equals(env, 1, len(contents))
+    return contents[0]
+
 def _generated_files_impl(ctx):
     """Every file is declared, by one action that reads nothing of the package but the spec."""
     env = analysistest.begin(ctx)
@@ -68,13 +78,8 @@ number_of_files_for_sm120_test = analysistest.make(
 def _spec_without_archs_impl(ctx):
     """Requests that need the same families give the generator the same input."""
     env = analysistest.begin(ctx)
-    contents = [
-        action.content
-        for action in _actions(env, "FileWrite")
-        if _names(action.outputs.to_list()) == ["spec.json"]
-    ]
-    asserts.equals(env, 1, len(contents))
-    spec = json.decode(contents[0])
+    content = _written(env, "spec.json")
+    spec = json.decode(content)
     asserts.equals(env, ctx.attr.families, spec["families"])
     asserts.equals(env, ["gptq_int4", "gptq_int4_a8", "mxfp4_afp8"], [scheme["name"] for scheme in spec["schemes"]])
     asserts.equals(
@@ -84,19 +89,14 @@ def _spec_without_archs_impl(ctx):
     )
     asserts.equals(env, ctx.attr.scheme_headers, spec["scheme_headers"])
     canonical = json.encode_indent(spec | {"families": ctx.attr.families}, indent = "  ") + "\n"
-    asserts.equals(env, canonical, contents[0])
+    asserts.equals(env, canonical, content)
     return analysistest.end(env)
 
 def _kernels_built_impl(ctx):
     """Programs can say which schemes, families and architectures they hold."""
     env = analysistest.begin(ctx)
-    contents = [
-        action.content
-        for action in _actions(env, "FileWrite")
-        if _names(action.outputs.to_list()) == ["kernels_built.h"]
-    ]
-    asserts.equals(env, 1, len(contents))
-    lines = [line for line in contents[0].split("\n") if line.startswith("#define")]
+    content = _written(env, "kernels_built.h")
+    lines = [line for line in content.split("\n") if line.startswith("#define")]
     asserts.equals(env, ["#define MARLIN_KERNELS_BUILT \"{}\"".format(ctx.attr.built)], lines)
     return analysistest.end(env)
 
