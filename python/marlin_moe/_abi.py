@@ -33,16 +33,24 @@ def check_int32(name: str, given: int) -> None:
 class Args(ctypes.Structure):
     """A struct of arguments, which knows its own size."""
 
+    # Kept for each struct, as every call sets some 30 fields.
+    _names: frozenset[str]
+    _numbers: frozenset[str]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._names = frozenset(field[0] for field in cls._fields_)
+        cls._numbers = frozenset(field[0] for field in cls._fields_ if field[1] is c_int32)
+
     def __init__(self, **fields: Any) -> None:
-        unknown = set(fields) - {field[0] for field in self._fields_}
+        unknown = fields.keys() - self._names
         if unknown:
             raise TypeError(f"{type(self).__name__} has no fields {sorted(unknown)}")
-        super().__init__()
-        for name, value in {"struct_size": ctypes.sizeof(type(self)), **fields}.items():
-            setattr(self, name, value)
+        super().__init__(struct_size=ctypes.sizeof(type(self)), **fields)
 
+    # The constructor comes by here too.
     def __setattr__(self, name: str, value: Any) -> None:
-        if (name, c_int32) in self._fields_:
+        if name in self._numbers:
             check_int32(name, operator.index(value))
         super().__setattr__(name, value)
 

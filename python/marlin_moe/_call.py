@@ -194,6 +194,17 @@ def _check_shape(
         raise invalid(name, f"shape {view.shape}", f"shape ({allowed}), which is {layout}")
 
 
+def check_alignment(name: str, address: int, alignment: int) -> None:
+    """Refuses a pointer that is no multiple of so many bytes.
+
+    Raises:
+      InvalidArgumentError: it is none.
+    """
+    if address % alignment:
+        allowed = f"a device pointer aligned to {alignment} bytes"
+        raise invalid(name, "a misaligned pointer", allowed)
+
+
 def pointer(view: TensorView | None) -> int | None:
     """Returns the address of a tensor, None if there is none."""
     return None if view is None else view.pointer

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from . import _abi
-from ._call import Call, Empty, pointer
+from ._call import Call, Empty, check_alignment, pointer
 from .align import Alignment
 from .errors import invalid
 from .scalar_type import SIXTEEN_BITS, ScalarType, to_scalar_type, type_of_tensor
@@ -151,11 +151,10 @@ def moe_gemm_workspace_size(
       config: a kernel choice.
     """
     with Call(None, a) as call:
-        args = Gemm(call, a, weights, a_type, c_type, top_k).args
-        args.block_size = block_size
-        args.expert_parallel, args.atomic_reduce = expert_parallel, atomic_reduce
-        chosen = None if config is None else _abi.GemmConfig(**config._asdict())
-        return call.query("gemm_workspace_size", args, chosen)
+        gemm = Gemm(call, a, weights, a_type, c_type, top_k)
+        gemm.args.block_size = block_size
+        gemm.args.expert_parallel, gemm.args.atomic_reduce = expert_parallel, atomic_reduce
+        return gemm.plan(config)
 
 
 def moe_gemm_choose_config(
@@ -300,10 +299,12 @@ class Gemm:
         self.args.c = view.pointer
         return result
 
-    def plan(self, config: GemmConfig | None = None) -> None:
-        """Lets the library check sizes and types, and choose a kernel."""
+    def plan(self, config: GemmConfig | None = None) -> int:
+        """Lets the library check sizes and types, and choose a kernel; returns the bytes of
+        workspace that it needs."""
         self._config = None if config is None else _abi.GemmConfig(**config._asdict())
         self._workspace_size = self._call.query("gemm_workspace_size", self.args, self._config)
+        return self._workspace_size
 
     def check_pointers(self) -> None:
         """Checks what the library does not before the launch: operands that lack or lie askew."""
@@ -323,9 +324,8 @@ class Gemm:
             address = getattr(args, name)
             if needed and not address:
                 raise invalid(name, "null", "a device pointer")
-            if needed and address % alignment:
-                allowed = f"a device pointer aligned to {alignment} bytes"
-                raise invalid(name, "a misaligned pointer", allowed)
+            if needed:
+                check_alignment(name, address, alignment)
         chunk = 128 // self._a_type.bits
         if args.a_stride < args.k or args.a_stride % chunk:
             allowed = f"a multiple of {chunk}, at least k = {args.k}"

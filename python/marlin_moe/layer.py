@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ._call import Call, Empty
+from ._call import Call, Empty, check_alignment
 from .activations import QuantizedActivations, quantize_activations, silu_and_mul, topk_sum
 from .align import Alignment, alignment_capacity, moe_align, moe_gemm_block_size
 from .errors import MarlinMoeError, invalid
@@ -160,8 +160,7 @@ class _Layer:
     def _check_quantisable(self) -> None:
         """Checks what quantize_activations() would refuse of x."""
         hidden, stride = self._x.shape[1], self._x.row_stride()
-        if self._x.pointer % 16:
-            raise invalid("x", "a misaligned pointer", "a device pointer aligned to 16 bytes")
+        check_alignment("x", self._x.pointer, 16)
         if stride < hidden or stride % 8:
             allowed = f"a multiple of 8, at least hidden = {hidden}"
             raise invalid("x", f"row stride {stride}", allowed)

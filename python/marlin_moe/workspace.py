@@ -23,9 +23,9 @@ class Workspace:
     """Scratch memory for calls that run one after the other, on one stream.
 
     Calls without one share a workspace for each device and stream (on cudaStreamPerThread for each
-    thread as well), which is kept until clear_workspaces(). Make one
-    of your own to decide how long it lives, and run once before capturing a CUDA graph, so that
-    nothing is allocated during the capture.
+    thread as well), which is kept until clear_workspaces(). Make one of your own to decide how long
+    it lives, and run once before capturing a CUDA graph, so that nothing is allocated during the
+    capture.
     """
 
     def __init__(self) -> None:
@@ -76,17 +76,17 @@ _STREAM_PER_THREAD = 2  # cudaStreamPerThread
 
 _lock = threading.Lock()
 _shared: dict[tuple[int, int, int], Workspace] = {}
+_numbers = itertools.count(1)
 
 
-_threads = itertools.count(1)
-_this_thread = threading.local()
+class _Thread(threading.local):
+    """Each thread's number, which no other has or will have, as identifiers of threads may be."""
+
+    def __init__(self) -> None:
+        self.number = next(_numbers)
 
 
-def _thread_number() -> int:
-    """Returns a number that no other thread has or will have, as identifiers of threads may be."""
-    if not hasattr(_this_thread, "number"):
-        _this_thread.number = next(_threads)
-    return int(_this_thread.number)
+_this_thread = _Thread()
 
 
 def shared_workspace(call: Call) -> Workspace:
@@ -94,7 +94,7 @@ def shared_workspace(call: Call) -> Workspace:
 
     Threads share it, but on cudaStreamPerThread, which is another stream in each of them.
     """
-    thread = _thread_number() if call.stream == _STREAM_PER_THREAD else 0
+    thread = _this_thread.number if call.stream == _STREAM_PER_THREAD else 0
     with _lock:
         return _shared.setdefault((call.device, call.stream, thread), Workspace())
 

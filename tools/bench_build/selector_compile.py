@@ -38,15 +38,15 @@ def main() -> int:
         for style in ("switch", "chain"):
             files = generate(work / style, options.archs, "--selector", style)
             branches[style] = sum(map(len, files.values()))
-        for style in branches:
-            # The rule writes it beside the selector; what it says costs nothing.
-            built = work / style / "kernels_built.h"
-            built.write_text('#define MARLIN_KERNELS_BUILT ""\n', encoding="utf-8")
+        # The rule writes it beside the selector; what it says costs nothing.
+        built = work / "kernels_built.h"
+        built.write_text('#define MARLIN_KERNELS_BUILT ""\n', encoding="utf-8")
         for mode in ("fastbuild", "opt"):
             compiler = bazel_compile(options.bazel, "CppCompile", _TARGET, _SOURCE, "sm_80", mode)
             for style, count in branches.items():
+                folders = ("-iquote", str(work / style), "-iquote", str(work))
                 seconds = [
-                    compiler.run(REPOSITORY / _SOURCE, work / "x.o", "-iquote", str(work / style))
+                    compiler.run(REPOSITORY / _SOURCE, work / "x.o", *folders)
                     for _ in range(options.runs)
                 ]
                 print(f"{mode:9} {style:6} {count:4} branches: ", end="")
