@@ -126,14 +126,13 @@ def bench_point(
         raise ShimError("the output is not finite, or all zero")
     launches = launches_of(len(sets), microseconds)
     few = tokens <= _MOST_TOKENS_ON_HOST
-    host = library.host_time(sets, None, 100, 5) if few else None
     point = {
         "layer": layer.name,
         "case": case.name,
         "m": tokens,
         "us": microseconds,
         "stream_us": measure(library, sets, None, 0.01, graph=False),
-        "host_us": host,
+        "host_us": library.host_time(sets, None, 100, 5) if few else None,
         "sets": len(sets),
         **weights.figures(workload, tokens, microseconds, launches),
         "tflop_s": 2.0 * workload.ids * layer.k * layer.n / microseconds / 1e6,

@@ -348,9 +348,9 @@ def _bad_types(bench: Bench, args: Any) -> Iterator[_BadInput]:
     for name, wrong in (("a", "kU4"), ("b", "kFloat16"), ("b", "kS8"), ("c", "kU4"), ("s", "kU4")):
         yield _BadInput(f"{name}_type", {f"{name}_type": type_id(wrong)})
     # Types that there are, which no kernel has together.
-    for change in ({"c_type": other}, {"s_type": elsewhere}):
-        ids = {name: type_id(value) for name, value in change.items()}
-        yield _BadInput("type", ids, ("invalid_argument", "no_kernel"))
+    for name, unlike in (("c", other), ("s", elsewhere)):
+        change = {f"{name}_type": type_id(unlike)}
+        yield _BadInput("type", change, ("invalid_argument", "no_kernel"))
     if key.group_size > 0:
         # No scheme has both of these group sizes.
         size = 16 if key.group_size != 16 else 32
