@@ -1,0 +1,34 @@
+"""./bazelw works wherever the repository is cloned, and whatever the locale is."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bazel_command import own_server
+from checkout import copy_tree
+from workspace import find_root
+
+ROOT = find_root(Path(os.environ["TOP_LEVEL_FILE"]))
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that linux-sandbox hides, with characters that rc files, URLs and flags treat."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="it's ü #1, 100%25: ") as path:
+        yield Path(path)
+
+
+def test_a_module_beside_a_clone_under_tmp_builds_through_a_link(folder, monkeypatch):
+    copy_tree(ROOT, folder / "clone")
+    (folder / "link").symlink_to("clone")
+    module = folder / "link/e2e/smoke"
+    monkeypatch.setenv("LC_ALL", "C")
+    with own_server(folder / "link", module) as bazel:
+        # The generator runs in a sandbox, and is in the clone.
+        command = [*bazel, "build", "//:kernels", "--output_groups=generated"]
+        result = subprocess.run(command, cwd=module, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+    assert (module / "bazel-bin/kernels/kernel_selector.h").is_file()
