@@ -31,9 +31,13 @@ LEAN_STUBS_HOST_COPTS = ["-fno-exceptions"]
 
 def requires_cuda():
     """As requires_cuda() of rules_cuda, for callers in modules that do not see rules_cuda."""
+    incompatible = [Label("@platforms//:incompatible")]
     return select({
         Label("@rules_cuda//cuda:is_enabled"): [],
-        "//conditions:default": [Label("@platforms//:incompatible")],
+        "//conditions:default": incompatible,
+    }) + select({
+        Label("@rules_cuda//cuda:is_valid_toolchain_found"): [],
+        "//conditions:default": incompatible,
     })
 
 def cuda_source_library(name, copts = [], **kwargs):

@@ -3,6 +3,8 @@
 _TYPE = Label("//cuda:toolchain_type")
 
 def _cuda_toolchain_impl(ctx):
+    if not ctx.file.compiler_label:
+        fail("nvcc of cuda toolkit does not exist")
     return platform_common.ToolchainInfo(
         compiler_executable = ctx.file.compiler_label.path,
         all_files = depset(transitive = [files.files for files in ctx.attr.compiler_files]),
@@ -19,10 +21,9 @@ cuda_toolchain = rule(
             cfg = "exec",
         ),
         "compiler_label": attr.label(
-            doc = "nvcc.",
+            doc = "nvcc; none if the machine has no toolkit: then nothing can be compiled.",
             allow_single_file = True,
             cfg = "exec",
-            mandatory = True,
         ),
     },
 )

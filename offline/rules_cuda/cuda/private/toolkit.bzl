@@ -11,12 +11,17 @@ def _find_toolkit(repository_ctx):
 
 def _cuda_toolkit_impl(repository_ctx):
     root = _find_toolkit(repository_ctx)
-    if not root:
-        fail("No CUDA toolkit was found: neither cuda.toolkit(toolkit_path = …) nor CUDA_PATH nor " +
-             "PATH nor /usr/local/cuda leads to a bin/nvcc. ./bazelw sets one up.")
-    repository_ctx.symlink(root, "cuda")
-    repository_ctx.template("BUILD.bazel", Label("//cuda/private:toolkit.BUILD"))
-    repository_ctx.template("toolchain/BUILD.bazel", Label("//cuda/private:toolchain.BUILD"))
+    if root:
+        repository_ctx.symlink(root, "cuda")
+    repository_ctx.template(
+        "BUILD.bazel",
+        Label("//cuda/private:toolkit.BUILD" if root else "//cuda/private:no_toolkit.BUILD"),
+    )
+    repository_ctx.template(
+        "toolchain/BUILD.bazel",
+        Label("//cuda/private:toolchain.BUILD"),
+        substitutions = {"%{nvcc}": "\"@cuda//:cuda/bin/nvcc\"" if root else "None"},
+    )
 
 cuda_toolkit = repository_rule(
     doc = "Links a CUDA toolkit of this machine into a repository.",
