@@ -5,7 +5,7 @@ families.bzl. The functions here are pure; errors are returned, so that the call
 target fails.
 """
 
-load(":families.bzl", "ARCHS", "FAMILIES")
+load(":families.bzl", "ARCHS", "FAMILIES", "TEGRA_CAPABILITIES")
 
 _PTX_SUFFIX = "+PTX"
 
@@ -36,10 +36,10 @@ def _spellings():
     }
 
 def _words(values):
-    """Splits at commas and white space."""
+    """Splits at commas, semicolons and white space."""
     words = []
     for value in values:
-        for separator in [",", "\t", "\r", "\n"]:
+        for separator in [",", ";", "\t", "\r", "\n"]:
             value = value.replace(separator, " ")
         words.extend([word for word in value.split(" ") if word])
     return words
@@ -47,15 +47,15 @@ def _words(values):
 def _failure(values, problem):
     return struct(archs = [], error = (
         "cuda_archs \"{}\": {}; known: {}; " +
-        "write 8.0, 80 or sm_80, and 8.0+PTX to embed PTX as well; commas or spaces between"
+        "write 8.0, 80 or sm_80, and 8.0+PTX to embed PTX as well; commas, semicolons or spaces between"
     ).format(",".join(values), problem, ", ".join([arch.name for arch in all_archs()])))
 
 def parse_cuda_archs(values):
     """Parses, checks and normalises a request for CUDA architectures.
 
     Args:
-      values: list of strings, each with any number of architectures separated by commas or spaces:
-        `8.0`, `80` or `sm_80`; `a` or `f` behind the number where the architecture has that variant;
+      values: list of strings, each with any number of architectures separated by commas, semicolons
+        or spaces: `8.0`, `80` or `sm_80`; `a` or `f` behind the number where the architecture has that variant;
         `+PTX` behind any of them. Order and repetition do not matter.
 
     Returns:
@@ -110,12 +110,15 @@ def _serves(cubin, arch):
     """Tells whether a cubin built for one arch is a better choice for another than a cubin of its own.
 
     Cubins run on later minor versions of their major version, those with the suffix `a` only on
-    the very architecture. An `f` cubin is preferred to a plain one for the same capability.
+    the very architecture, and those of and for Tegra parts on nothing else. An `f` cubin is
+    preferred to a plain one for the same capability.
     """
     if arch.suffix or cubin.suffix == "a" or _major(cubin) != _major(arch):
         return False
     if _minor(cubin) == _minor(arch):
         return cubin.suffix == "f"
+    if cubin.capability in TEGRA_CAPABILITIES or arch.capability in TEGRA_CAPABILITIES:
+        return False
     return _minor(cubin) < _minor(arch)
 
 def _family(name):

@@ -21,6 +21,10 @@ ARCHS = [
     {"capability": "12.1", "suffixes": ["a", "f"]},
 ]
 
+# Those of Tegra parts: Orin (8.7), a handheld's (8.8), Thor (11.0). CUDA promises binary compatibility
+# between devices of one major version, but not between these and the others.
+TEGRA_CAPABILITIES = ["8.7", "8.8", "11.0"]
+
 # A kernel family is a set of kernels that share file prefix, pipeline depth and the capabilities
 # they can run on.
 #   capabilities: what its files are compiled for, out of those asked for.

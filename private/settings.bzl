@@ -1,11 +1,14 @@
 """Build settings: the flag `//:cuda_archs`, and what select() reads of it.
 
+Left unset, it follows rules_cuda's own flag, `@rules_cuda//cuda:archs`.
+
 The `archs` of a family's cuda_library are a sum of select()s, one for each spec that the family may
 be compiled for. So no configuration below ever sees the whole request, and a target's path and
 actions depend on its own specs only.
 """
 
 load("@bazel_skylib//rules:common_settings.bzl", "BuildSettingInfo")
+load("@rules_cuda//cuda:defs.bzl", "CudaArchsInfo")
 load(":archs.bzl", "all_archs", "all_family_specs", "arch_specs", "family_specs", "parse_cuda_archs")
 load(":families.bzl", "FAMILIES")
 load(":providers.bzl", "CudaArchsSettingInfo")
@@ -16,16 +19,37 @@ ANY_FAMILY = "any"
 _PACKAGE = "//private/family_archs"
 _SETTINGS_NAME = "spec"
 
+# What is compiled for where no flag says it.
+_DEFAULT_ARCHS = "sm_80"
+
+def _rules_cuda_archs(info):
+    """Returns what rules_cuda's flag asks for, spelled as parse_cuda_archs() reads it."""
+    words = []
+    for spec in info.arch_specs:
+        for code in spec.stage2_archs:
+            if code.lto:
+                fail(("\n@rules_cuda//cuda:archs asks for lto_{}: the kernels are not linked on the " +
+                      "device; set --@marlin_moe_kernels//:cuda_archs").format(code.arch))
+            words.append("sm_" + code.arch + ("+PTX" if code.virtual else ""))
+    return words
+
 def _cuda_archs_setting_impl(ctx):
-    parsed = parse_cuda_archs([ctx.build_setting_value])
+    given = [ctx.build_setting_value]
+    where = ""
+    if not ctx.build_setting_value:
+        given = _rules_cuda_archs(ctx.attr._rules_cuda_archs[CudaArchsInfo]) or [_DEFAULT_ARCHS]
+        where = "; this is what --@rules_cuda//cuda:archs asks for: set --@marlin_moe_kernels//:cuda_archs to what the kernels know"
+    parsed = parse_cuda_archs(given)
     if parsed.error:
-        fail("\n" + parsed.error)
+        fail("\n" + parsed.error + where)
     return [CudaArchsSettingInfo(archs = parsed.archs)]
 
 cuda_archs_setting = rule(
     implementation = _cuda_archs_setting_impl,
+    attrs = {"_rules_cuda_archs": attr.label(default = "@rules_cuda//cuda:archs")},
     build_setting = config.string(flag = True),
-    doc = "The CUDA architectures to compile kernels for, as text; fails if it is not understood.",
+    doc = "The CUDA architectures to compile kernels for, as text; fails if it is not understood. " +
+          "Empty: what rules_cuda's own flag asks for.",
     provides = [CudaArchsSettingInfo],
 )
 

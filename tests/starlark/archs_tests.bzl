@@ -18,6 +18,10 @@ _SPECS = [
     ("9.0a,8.0", "sm80", ["compute_80:sm_80", "compute_90a:sm_90a"], ["compute_80:sm_80", "compute_90a:sm_90a"]),
     ("9.0,9.0a", "sm80", ["compute_90:sm_90", "compute_90a:sm_90a"], ["compute_90:sm_90", "compute_90a:sm_90a"]),
     ("9.0,10.0,10.3,11.0", "sm80", ["compute_90:sm_90", "compute_100:sm_100", "compute_110:sm_110"], ["compute_90:sm_90", "compute_100:sm_100", "compute_103:sm_103", "compute_110:sm_110"]),
+    ("8.0,8.7", "sm80", ["compute_80:sm_80", "compute_87:sm_87"], ["compute_80:sm_80", "compute_87:sm_87"]),
+    ("8.7,8.9", "sm80", ["compute_87:sm_87", "compute_89:sm_89"], ["compute_87:sm_87", "compute_89:sm_89"]),
+    ("8.6,8.7,8.8,8.9", "sm80", ["compute_86:sm_86", "compute_87:sm_87", "compute_88:sm_88"], ["compute_86:sm_86", "compute_87:sm_87", "compute_88:sm_88", "compute_89:sm_89"]),
+    ("11.0f,11.0", "sm80", ["compute_110f:sm_110f"], ["compute_110:sm_110", "compute_110f:sm_110f"]),
     ("12.0,12.1", "sm89", ["compute_120:sm_120"], ["compute_120:sm_120", "compute_121:sm_121"]),
     ("12.1", "sm89", ["compute_121:sm_121"], ["compute_121:sm_121"]),
     ("12.0a,12.1", "sm89", ["compute_120a:sm_120a", "compute_121:sm_121"], ["compute_120a:sm_120a", "compute_121:sm_121"]),
@@ -96,6 +100,8 @@ def _runs_on(number, capability):
     if number.endswith("a"):
         return number[:-1] == exact_number
     digits = number[:-1] if number.endswith("f") else number
+    if digits in ["87", "88", "110"] or exact_number in ["87", "88", "110"]:  # Tegra
+        return digits == exact_number
     return digits[:-1] == major and int(digits[-1:]) <= int(minor)
 
 def _every_pair_of_archs_is_served_impl(ctx):

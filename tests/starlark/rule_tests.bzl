@@ -7,6 +7,7 @@ load("//private:quant_schemes.bzl", "SCHEME_HEADERS")
 load(":rule_fixtures.bzl", "COMMON_FILES", "SM75_FILES", "SM80_FILES", "SM89_FILES")
 
 _CUDA_ARCHS = str(Label("//:cuda_archs"))
+_RULES_CUDA_ARCHS = str(Label("@rules_cuda//cuda:archs"))
 _SASS = str(Label("//:sass"))
 _COMPILATION_MODE = "//command_line_option:compilation_mode"
 
@@ -147,6 +148,18 @@ compiled_for_flag_test = analysistest.make(
     _compiled_impl,
     attrs = _compiled_attrs,
     config_settings = {_CUDA_ARCHS: "12.0,8.6,12.1+PTX,8.0"},
+)
+
+compiled_for_flag_of_rules_cuda_test = analysistest.make(
+    _compiled_impl,
+    attrs = _compiled_attrs,
+    config_settings = {_RULES_CUDA_ARCHS: "sm_86;compute_90:sm_90,compute_90"},
+)
+
+compiled_for_both_flags_test = analysistest.make(
+    _compiled_impl,
+    attrs = _compiled_attrs,
+    config_settings = {_CUDA_ARCHS: "8.9", _RULES_CUDA_ARCHS: "sm_90"},
 )
 
 compiled_for_exact_flag_test = analysistest.make(
@@ -298,6 +311,20 @@ wrong_flag_is_named_test = analysistest.make(
     _wrong_argument_is_named_impl,
     attrs = {"message": attr.string(mandatory = True)},
     config_settings = {_CUDA_ARCHS: "8.0,8.1"},
+    expect_failure = True,
+)
+
+wrong_flag_of_rules_cuda_is_named_test = analysistest.make(
+    _wrong_argument_is_named_impl,
+    attrs = {"message": attr.string(mandatory = True)},
+    config_settings = {_RULES_CUDA_ARCHS: "sm_70;sm_80"},
+    expect_failure = True,
+)
+
+lto_in_flag_of_rules_cuda_is_named_test = analysistest.make(
+    _wrong_argument_is_named_impl,
+    attrs = {"message": attr.string(mandatory = True)},
+    config_settings = {_RULES_CUDA_ARCHS: "lto_80"},
     expect_failure = True,
 )
 

@@ -22,7 +22,7 @@ def _spellings(tables: Tables) -> dict[str, str]:
 
 
 def parse_archs(text: str, tables: Tables) -> list[str]:
-    """Parses architectures separated by commas or white space.
+    """Parses architectures separated by commas, semicolons or white space.
 
     Args:
       text: for example "sm_80, 9.0a 12.0+PTX"; order and repetition do not matter.
@@ -37,7 +37,7 @@ def parse_archs(text: str, tables: Tables) -> list[str]:
     spellings = _spellings(tables)
     with_ptx: dict[str, bool] = {}
     unknown = []
-    for word in text.replace(",", " ").split():
+    for word in text.replace(",", " ").replace(";", " ").split():
         canonical = spellings.get(word.removesuffix(_PTX))
         if canonical is None:
             unknown.append(f'"{word}"')
@@ -48,7 +48,8 @@ def parse_archs(text: str, tables: Tables) -> list[str]:
         known = ", ".join(dict.fromkeys(spellings.values()))
         raise GeneratorError(
             f'architectures "{text}": {problem}; known: {known}; '
-            "write 8.0, 80 or sm_80, and 8.0+PTX to embed PTX as well; commas or spaces between"
+            "write 8.0, 80 or sm_80, and 8.0+PTX to embed PTX as well; "
+            "commas, semicolons or spaces between"
         )
     return [
         name + _PTX if with_ptx[name] else name

@@ -45,16 +45,39 @@ cuda_archs = [
     "121f",
 ]
 
+Stage2ArchInfo = provider(
+    doc = "One code of a spec; one of the three flags is true.",
+    fields = {
+        "arch": "number, such as 90a",
+        "gpu": "whether it is a cubin",
+        "lto": "whether it is for link-time optimisation",
+        "virtual": "whether it is PTX",
+    },
+)
+
+ArchSpecInfo = provider(
+    doc = "What is made of one virtual architecture.",
+    fields = {
+        "stage1_arch": "number of the virtual architecture",
+        "stage2_archs": "list of Stage2ArchInfo",
+    },
+)
+
 CudaArchsInfo = provider(
     doc = "What to compile for.",
-    fields = {"arch_specs": "list of structs (virtual: str, codes: list of (kind, number) pairs)"},
+    fields = {"arch_specs": "list of ArchSpecInfo"},
 )
 
 def _parse_code(text):
     kind, _, number = text.strip().partition("_")
     if kind not in ("sm", "compute", "lto") or number not in cuda_archs:
         fail("{} is not a supported cuda arch".format(text))
-    return (kind, number)
+    return Stage2ArchInfo(
+        arch = number,
+        gpu = kind == "sm",
+        lto = kind == "lto",
+        virtual = kind == "compute",
+    )
 
 def _age(number):
     """A key that orders architecture numbers, a suffix after the bare number."""
@@ -67,11 +90,12 @@ def _parse_spec(text):
         fail("{} has more than one colon; a spec is [compute_N:]code[,code]".format(text))
     codes = [_parse_code(code) for code in parts[-1].split(",")]
     if len(parts) == 1:
-        return struct(virtual = min([number for _, number in codes], key = _age), codes = codes)
-    kind, number = _parse_code(parts[0])
-    if kind != "compute":
+        lowest = min([code.arch for code in codes], key = _age)
+        return ArchSpecInfo(stage1_arch = lowest, stage2_archs = codes)
+    compiled_from = _parse_code(parts[0])
+    if not compiled_from.virtual:
         fail("expect a virtual architecture, got {}".format(parts[0]))
-    return struct(virtual = number, codes = codes)
+    return ArchSpecInfo(stage1_arch = compiled_from.arch, stage2_archs = codes)
 
 def parse_archs(text):
     """Parses an architecture list.
@@ -97,8 +121,9 @@ def gencode_flags(archs):
     """
     flags = []
     for spec in archs.arch_specs:
-        for kind, number in spec.codes:
-            flags += ["-gencode", "arch=compute_{},code={}_{}".format(spec.virtual, kind, number)]
+        for code in spec.stage2_archs:
+            kind = "sm" if code.gpu else "lto" if code.lto else "compute"
+            flags += ["-gencode", "arch=compute_{},code={}_{}".format(spec.stage1_arch, kind, code.arch)]
     return flags
 
 archs_flag = rule(

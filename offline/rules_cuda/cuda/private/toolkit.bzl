@@ -20,7 +20,7 @@ def _cuda_toolkit_impl(repository_ctx):
     repository_ctx.template(
         "toolchain/BUILD.bazel",
         Label("//cuda/private:toolchain.BUILD"),
-        substitutions = {"%{nvcc}": "\"@cuda//:cuda/bin/nvcc\"" if root else "None"},
+        substitutions = {"%{nvcc}": "@cuda//:cuda/bin/nvcc" if root else ""},
     )
 
 cuda_toolkit = repository_rule(
