@@ -244,7 +244,7 @@ def marlin_moe_kernels(
                 visibility = ["//visibility:private"],
                 **common
             )
-            scheme_hdrs = [Label("//csrc/marlin_moe:" + group.header)] if group.header else []
+            scheme_hdrs = [Label("//csrc/marlin_moe/kernel:" + group.header)] if group.header else []
             cuda_library(
                 name = libraries[group.name],
                 srcs = [libraries[group.name] + ".generated"],

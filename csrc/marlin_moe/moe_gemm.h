@@ -13,29 +13,13 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
 
 #include "scalar_type.hpp"
+#include "status.h"
 
 namespace marlin_moe {
 
 using MARLIN_TYPE_NAMESPACE::ScalarType;
-
-enum class StatusCode {
-  kOk,
-  kInvalidArgument,        // a wrong shape, pointer, stride or combination of them
-  kInsufficientWorkspace,  // less than the function's workspace query says
-  kNoKernel,               // no kernel was built for the types, tile or device asked for
-  kCudaError,              // the CUDA runtime reported an error
-};
-
-// Outcome of a call. `message` names the argument, the value given and what is allowed; it is empty
-// when the call succeeded.
-struct Status {
-  StatusCode code = StatusCode::kOk;
-  std::string message;
-  bool ok() const { return code == StatusCode::kOk; }
-};
 
 // group_size of a scheme with one scale per output column.
 inline constexpr int kGroupSizeChannel = -1;

@@ -14,9 +14,9 @@
 #include <thread>
 #include <vector>
 
-#include "marlin_moe/kernel.h"
+#include "marlin_moe/kernel/kernel.h"
 #include "marlin_moe/moe_gemm.h"
-#include "marlin_moe/permute_columns.h"
+#include "marlin_moe/prepare/permute_columns.h"
 
 using marlin_moe::MoeGemmArgs;
 using marlin_moe::MoeGemmConfig;

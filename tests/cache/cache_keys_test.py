@@ -30,7 +30,7 @@ SM89_FILES = {
 
 GENERATOR = "tools/marlin_gen/gen.py"
 TABLE = "private/quant_schemes.bzl"
-TEMPLATE = "csrc/marlin_moe/marlin_template.h"
+TEMPLATE = "csrc/marlin_moe/kernel/marlin_template.h"
 
 # One tile of a scheme that the subject does not have, as a custom one and as one of the table.
 CUSTOM_SCHEME = """quant_scheme(
@@ -168,14 +168,14 @@ def test_header_of_every_kernel_compiles_every_kernel(clone: Clone) -> None:
 def test_header_of_some_kernels_compiles_those(
     clone: Clone, header: str, kernels: set[str]
 ) -> None:
-    name = f"csrc/marlin_moe/{header}"
+    name = f"csrc/marlin_moe/kernel/{header}"
     with clone.checkout.edited({name: clone.checkout.read(name) + "// A comment.\n"}):
         ran = clone.change(f"comment in {header}")
     assert ran == kernels
 
 
 def test_launcher_compiles_no_kernel(clone: Clone) -> None:
-    source = "csrc/marlin_moe/moe_gemm.cc"
+    source = "csrc/marlin_moe/host/moe_gemm.cc"
     text = clone.checkout.read(source) + "// A comment.\n"
     with clone.checkout.edited({source: text}):
         ran = clone.change("comment in moe_gemm.cc")

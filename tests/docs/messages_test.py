@@ -21,7 +21,7 @@ MESSAGES = [
     for heading in HEADINGS
     if (match := re.match(r"`(.*?)`", heading)) and not match[1].startswith(_FOREIGN)
 ]
-_SOURCES = ("bazelw", "csrc/marlin_moe/*.*", "offline/*.py", "private/*.bzl", "tools/**/*.py")
+_SOURCES = ("bazelw", "csrc/marlin_moe/**/*.*", "offline/*.py", "private/*.bzl", "tools/**/*.py")
 
 
 def all_text() -> str:

@@ -2,7 +2,7 @@
 
 #include <cuda.h>
 
-#include "marlin_moe/kernel.h"
+#include "marlin_moe/kernel/kernel.h"
 
 using Params = MARLIN_NAMESPACE_NAME::KernelParams;
 

@@ -1,5 +1,5 @@
 // Tests of the layouts' mappings, which the kernels that prepare checkpoints are made of.
-#include "marlin_moe/layout.h"
+#include "marlin_moe/plan/layout.h"
 
 #include <cstdio>
 #include <cstdlib>

@@ -1,5 +1,5 @@
 // The size of the partial sums is what a walk over every stripe of every launch writes at most.
-#include "marlin_moe/partial_sums.h"
+#include "marlin_moe/plan/partial_sums.h"
 
 #include <algorithm>
 #include <cstdint>

@@ -1,6 +1,6 @@
 // Whole tiles and stripes cover the work exactly once, whatever the numbers, and say who holds
 // what.
-#include "marlin_moe/schedule.h"
+#include "marlin_moe/plan/schedule.h"
 
 #include <cstdint>
 #include <cstdio>

@@ -1,5 +1,5 @@
 // The tile that is tried first, on the layers of the benchmark and at the edges of the rules.
-#include "marlin_moe/tile_choice.h"
+#include "marlin_moe/plan/tile_choice.h"
 
 #include <cstdio>
 

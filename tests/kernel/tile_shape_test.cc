@@ -1,6 +1,6 @@
 // Tiles fit the shared memory of the smallest device they run on, but for one that the launcher
 // passes over, and their parts do not overlap.
-#include "marlin_moe/tile_shape.h"
+#include "marlin_moe/plan/tile_shape.h"
 
 #include <cstdio>
 #include <initializer_list>

@@ -80,7 +80,11 @@ def test_the_bytes_depend_on_the_sources_alone(checkout, tmp_path):
 def test_it_holds_the_sources_and_nothing_else(unpacked):
     for name in (
         *("LICENSE", "MODULE.bazel", "README.md", "CHANGELOG.md", "defs.bzl", "repositories.bzl"),
-        *("private/kernels.bzl", "csrc/marlin_moe/marlin_template.h", "e2e/smoke/MODULE.bazel"),
+        *(
+            "private/kernels.bzl",
+            "csrc/marlin_moe/kernel/marlin_template.h",
+            "e2e/smoke/MODULE.bazel",
+        ),
         "tools/marlin_gen/templates/kernels.cu.jinja",
     ):
         assert (unpacked / name).is_file(), name

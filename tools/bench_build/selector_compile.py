@@ -1,4 +1,4 @@
-"""Measures the compile of the file that includes the selector, csrc/marlin_moe/kernel_table.cc.
+"""Measures the compile of csrc/marlin_moe/host/kernel_table.cc, which includes the selector.
 
     selector_compile.py [--archs 7.5,8.0,8.9] [--runs 5] [--bazel COMMAND]
 
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from actions import REPOSITORY, bazel_compile, generate, machine_line, positive
 
-_TARGET = "//csrc/marlin_moe:kernel_table"
-_SOURCE = "csrc/marlin_moe/kernel_table.cc"
+_TARGET = "//csrc/marlin_moe/host:kernel_table"
+_SOURCE = "csrc/marlin_moe/host/kernel_table.cc"
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
 // Reads a line for each kernel, the fields of its TileShape, and writes a line with the bytes.
 #include <cstdio>
 
-#include "marlin_moe/tile_shape.h"
+#include "marlin_moe/plan/tile_shape.h"
 
 int main() {
   marlin_moe::TileShape shape{};

@@ -4,9 +4,9 @@
 // scratch memory, no bound on the number of groups and no second pass.
 #include <cstdint>
 
+#include "argument_checker.h"
 #include "launch.h"
-#include "prepare.h"
-#include "prepare_checks.h"
+#include "marlin_moe/prepare.h"
 
 namespace marlin_moe {
 

@@ -5,9 +5,9 @@
 
 #include <string>
 
-#include "kernel.h"
-#include "moe_gemm.h"
-#include "tile_shape.h"
+#include "marlin_moe/kernel/kernel.h"
+#include "marlin_moe/moe_gemm.h"
+#include "marlin_moe/plan/tile_shape.h"
 
 namespace marlin_moe {
 

@@ -13,9 +13,9 @@
 #include <cstdint>
 #include <limits>
 
+#include "argument_checker.h"
 #include "launch.h"
-#include "moe_align.h"
-#include "prepare_checks.h"
+#include "marlin_moe/moe_align.h"
 
 namespace marlin_moe {
 

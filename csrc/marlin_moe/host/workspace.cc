@@ -5,7 +5,7 @@
 #include <string>
 
 #include "gemm_arguments.h"
-#include "partial_sums.h"
+#include "marlin_moe/plan/partial_sums.h"
 
 namespace marlin_moe {
 

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <string>
 
-#include "arguments.h"
-#include "moe_gemm.h"
+#include "marlin_moe/host/arguments.h"
+#include "marlin_moe/moe_gemm.h"
 
 namespace marlin_moe {
 

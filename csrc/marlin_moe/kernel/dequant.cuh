@@ -14,8 +14,8 @@
 #include <cstdint>
 
 #include "element_types.cuh"
+#include "marlin_moe/scalar_type.hpp"
 #include "ptx.cuh"
-#include "scalar_type.hpp"
 
 namespace marlin_moe {
 

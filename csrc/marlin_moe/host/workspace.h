@@ -4,7 +4,7 @@
 #include <cstddef>
 
 #include "kernel_table.h"
-#include "moe_gemm.h"
+#include "marlin_moe/moe_gemm.h"
 
 namespace marlin_moe {
 

@@ -1,10 +1,10 @@
-#include "marlin_moe.h"
+#include "marlin_moe/marlin_moe.h"
 
 #include <string>
 
-#include "arguments.h"
-#include "c_api_support.h"
-#include "moe_gemm.h"
+#include "marlin_moe/host/arguments.h"
+#include "marlin_moe/moe_gemm.h"
+#include "support.h"
 
 namespace marlin_moe {
 

@@ -1,5 +1,5 @@
 // Element-wise work, eight elements (16 bytes) to a thread at a time.
-#include "activations.h"
+#include "marlin_moe/activations.h"
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -9,8 +9,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "argument_checker.h"
 #include "launch.h"
-#include "prepare_checks.h"
 
 namespace marlin_moe {
 

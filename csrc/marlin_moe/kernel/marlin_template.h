@@ -12,8 +12,8 @@
 #include "expert_blocks.cuh"
 #include "kernel.h"
 #include "kernel_traits.cuh"
+#include "marlin_moe/plan/schedule.h"
 #include "ptx.cuh"
-#include "schedule.h"
 #include "stage_loader.cuh"
 #include "tile_rows.cuh"
 

@@ -1,4 +1,4 @@
-#include "moe_gemm.h"
+#include "marlin_moe/moe_gemm.h"
 
 #include <cstdint>
 #include <string>
@@ -6,7 +6,7 @@
 #include "gemm_arguments.h"
 #include "gemm_config.h"
 #include "kernel_table.h"
-#include "permute_columns.h"
+#include "marlin_moe/prepare/permute_columns.h"
 #include "workspace.h"
 
 namespace marlin_moe {

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "argument_checker.h"
 #include "launch.h"
-#include "layout.h"
-#include "prepare.h"
-#include "prepare_checks.h"
+#include "marlin_moe/plan/layout.h"
+#include "marlin_moe/prepare.h"
 
 namespace marlin_moe {
 

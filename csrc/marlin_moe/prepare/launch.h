@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "moe_gemm.h"
+#include "marlin_moe/moe_gemm.h"
 
 namespace marlin_moe {
 

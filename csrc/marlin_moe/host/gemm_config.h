@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernel_table.h"
-#include "moe_gemm.h"
+#include "marlin_moe/moe_gemm.h"
 
 namespace marlin_moe {
 

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "arguments.h"
-#include "tile_choice.h"
+#include "marlin_moe/plan/tile_choice.h"
 #include "workspace.h"
 
 namespace marlin_moe {

@@ -3,7 +3,7 @@
 
 #include "element_types.cuh"
 #include "kernel.h"
-#include "tile_shape.h"
+#include "marlin_moe/plan/tile_shape.h"
 
 namespace marlin_moe {
 

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "moe_gemm.h"
+#include "marlin_moe/moe_gemm.h"
 
 namespace marlin_moe {
 

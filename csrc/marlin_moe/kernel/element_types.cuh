@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
+#include "marlin_moe/scalar_type.hpp"
 #include "ptx.cuh"
-#include "scalar_type.hpp"
 
 namespace marlin_moe {
 

@@ -7,8 +7,8 @@
 #include <cstdint>
 
 #include "dequant_a8.cuh"
-#include "host_device.h"
 #include "kernel_traits.cuh"
+#include "marlin_moe/plan/host_device.h"
 #include "ptx.cuh"
 #include "stage_loader.cuh"
 

@@ -1,10 +1,10 @@
 // The C interface of preparation, alignment and activations: each struct of marlin_moe.h is turned
 // into that of the C++ function, which checks it.
-#include "activations.h"
-#include "c_api_support.h"
-#include "marlin_moe.h"
-#include "moe_align.h"
-#include "prepare.h"
+#include "marlin_moe/prepare.h"
+#include "marlin_moe/activations.h"
+#include "marlin_moe/marlin_moe.h"
+#include "marlin_moe/moe_align.h"
+#include "support.h"
 
 namespace marlin_moe {
 

@@ -8,8 +8,8 @@
 
 #include <cstdint>
 
-#include "divider.h"
-#include "scalar_type.hpp"
+#include "marlin_moe/plan/divider.h"
+#include "marlin_moe/scalar_type.hpp"
 
 // The namespace of the kernels. Generated kernel files define it to the rule's `kernel_namespace`.
 #ifndef MARLIN_NAMESPACE_NAME
