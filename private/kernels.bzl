@@ -24,6 +24,7 @@ load(
     "STUBS_OPTIMISED",
     "requires_cuda",
 )
+load(":cxx_keywords.bzl", "CXX_KEYWORDS")
 load(":families.bzl", "FAMILIES")
 load(":generate.bzl", "marlin_generated", "source_groups")
 load(":libraries.bzl", "marlin_kernel_headers", "marlin_kernels_library", "marlin_selector")
@@ -44,12 +45,15 @@ def _check_choice(attribute, value, allowed):
     )
 
 def _check_namespace(attribute, value):
+    """Accepts identifiers that C++ leaves to programs, with :: between them."""
     letters = "abcdefghijklmnopqrstuvwxyz_"
     parts = value.split("::") if type(value) == type("") else [""]
     for part in parts:
         text = part.lower()
-        if not text or text[0] not in letters or any([c not in letters + "0123456789" for c in text.elems()]):
-            return "{} = {} is not allowed; allowed: a C++ namespace such as \"a\" or \"a::b\"".format(
+        well_formed = text and text[0] in letters and not [c for c in text.elems() if c not in letters + "0123456789"]
+        reserved = part in CXX_KEYWORDS or "__" in part or (part[:1] == "_" and part[1:2].isupper())
+        if not well_formed or reserved:
+            return "{} = {} is not allowed; allowed: a C++ namespace such as \"a\" or \"a::b\", without keywords and reserved names".format(
                 attribute,
                 repr(value),
             )

@@ -1,5 +1,7 @@
 """Quantisation schemes: the constructor of custom ones, their checks, and the choice by name.
 
+tools/marlin_gen/marlin_gen/schemes.py has the same checks, for schemes that come without Bazel.
+
 A scheme is a dict with the fields that quant_schemes.bzl describes. The table's schemes and custom
 ones go through the same checks; errors are returned, so that the target that uses a scheme fails.
 """

@@ -52,7 +52,7 @@ def test_error_for_nothing_says_so(tables):
             st.sampled_from(CANONICAL),
             st.integers(min_value=0, max_value=2),
             st.booleans(),
-            st.sampled_from([",", " ", ", ", "\n", " ,, "]),
+            st.sampled_from([",", ";", " ", ", ", "\n", " ,;, "]),
         ),
         min_size=1,
     )
@@ -68,10 +68,10 @@ def test_spelling_order_and_repetition_do_not_matter(words):
     assert parse_archs(text, load_tables()) == expected
 
 
-@given(st.text(alphabet="0123456789._smafPTX+- ,", min_size=1, max_size=12))
+@given(st.text(alphabet="0123456789._smafPTX+- ,;", min_size=1, max_size=12))
 def test_a_word_is_a_known_spelling_or_an_error(text):
     known = {spelling for name in CANONICAL for spelling in spellings(name)}
-    words = text.replace(",", " ").split()
+    words = text.replace(",", " ").replace(";", " ").split()
     valid = bool(words) and all(word.removesuffix("+PTX") in known for word in words)
     if valid:
         parsed = parse_archs(text, load_tables())

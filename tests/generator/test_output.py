@@ -176,5 +176,15 @@ def test_clean_writes_every_file_anew(tmp_path):
     assert again.written == report.files
 
 
-def test_cleaning_a_directory_that_is_not_there_is_no_error(tmp_path):
-    assert gen.remove_old_kernels(tmp_path / "nowhere") == []
+def test_cleaning_a_directory_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(GeneratorError, match="nowhere: there is no such directory"):
+        gen.remove_old_kernels(tmp_path / "nowhere")
+    assert set(generate(tmp_path / "new", clean=True).files) == set((tmp_path / "new").iterdir())
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_file_in_the_place_of_the_directory_is_refused(below, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises((GeneratorError, NotADirectoryError)):
+        generate(tmp_path / "file" / below)
+    assert snapshot(tmp_path) == {"file": b"mine"}

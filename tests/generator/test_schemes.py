@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marlin_gen.errors import GeneratorError
 from marlin_gen.kernels import enumerate_kernels
-from marlin_gen.schemes import parse_scheme, table_schemes
+from marlin_gen.schemes import parse_custom_scheme, parse_scheme, table_schemes
 from marlin_gen.tables import load_tables
 
 TABLES = load_tables()
@@ -57,6 +57,73 @@ def test_a_field_of_another_kind_is_refused(field, value, message, tables):
         parse_scheme({**VALID, field: value}, tables)
     assert str(error.value).startswith('quant scheme "my_int4": ')
     assert message in str(error.value)
+
+
+CUSTOM: dict[str, Any] = {
+    "name": "my_int4",
+    "a_type": ["kFloat16"],
+    "b_type": "kU4",
+    "thread_configs": [[64, 128, 128], [128, 128, 256]],
+    "thread_m_blocks": [2, 1.0],
+    "group_blocks": [4, -1, 4],
+}
+
+
+def test_a_custom_scheme_is_that_of_quant_scheme(tables):
+    expected = {
+        **VALID,
+        "c_type": [],
+        "tiles": [[128, 128, 256, [1, 2]], [64, 128, 128, [1, 2]]],
+        "group_blocks": [-1, 4],
+    }
+    assert parse_custom_scheme(CUSTOM, tables) == parse_scheme(expected, tables)
+    given = {**CUSTOM, "c_type": ["kFloat16"], "s_type": "kFloat16"}
+    expected |= {"c_type": ["kFloat16"], "s_type": "kFloat16"}
+    assert parse_custom_scheme(given, tables) == parse_scheme(expected, tables)
+
+
+def test_custom_schemes_have_the_checks_of_quant_scheme(testdata, tables):
+    taken = [row["name"] for row in tables.schemes]
+    cases = 0
+    for case in testdata("scheme_errors.bzl"):
+        fields = dict(case["scheme"])
+        tiles = fields.pop("tiles")
+        if isinstance(tiles, str) or len({str(tile[3]) for tile in tiles}) > 1:
+            continue
+        fields["thread_configs"] = [tile[:3] for tile in tiles]
+        fields["thread_m_blocks"] = tiles[0][3] if tiles else [1]
+        message = ""
+        try:
+            parse_custom_scheme(fields, tables, taken)
+        except GeneratorError as error:
+            message = str(error)
+        assert message == case["error"], fields
+        cases += 1
+    assert cases > 20
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("thread_configs", [128], "allowed: a list of [thread_k, thread_n, threads]"),
+        ("thread_configs", [[128, 128]], "allowed: a list of [thread_k, thread_n, threads]"),
+        ("thread_configs", 128, "allowed: a list of [thread_k, thread_n, threads]"),
+        ("thread_configs", [], "thread_configs = [] is not allowed; allowed: one or more of (128"),
+        ("thread_m_blocks", 1, "thread_m_blocks = 1 is not allowed; allowed: a list of numbers"),
+        ("thread_m_blocks", [True], "allowed: a list of numbers"),
+        ("thread_m_blocks", [], "thread_m_blocks = [] is not allowed; allowed: one or more of"),
+        ("c_type", None, "c_type = None is not allowed; allowed: a list of strings"),
+        ("tiles", "a16", "allowed: name, a_type, b_type, thread_configs, thread_m_blocks, group_b"),
+        ("a_type", [["[" * 90]] * 90, "is not allowed; allowed: a list of strings"),
+        ("b_type", "kU4\nkU8", '"kU4\\nkU8" is not allowed; allowed: kFE2M1f'),
+    ],
+)
+def test_wrong_fields_of_a_custom_scheme_are_refused_in_a_line(field, value, message, tables):
+    with pytest.raises(GeneratorError) as error:
+        parse_custom_scheme({**CUSTOM, field: value}, tables)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 2500
 
 
 @pytest.mark.parametrize("raw", [{**VALID, "extra": 1}, {"name": "x"}, {}, [], "gptq_int4", None])

@@ -114,6 +114,14 @@ WRONG_TARGETS = {
         {"kernel_namespace": "a::"},
         "kernel_namespace = \"a::\" is not allowed; allowed: a C++ namespace",
     ),
+    "keyword_as_namespace": (
+        {"kernel_namespace": "a::class"},
+        "kernel_namespace = \"a::class\" is not allowed; allowed: a C++ namespace",
+    ),
+    "reserved_name_as_namespace": (
+        {"type_namespace": "_Types"},
+        "type_namespace = \"_Types\" is not allowed; allowed: a C++ namespace",
+    ),
     "no_kernel_headers": (
         {"kernel_hdrs": ["lonely/marlin_template.h"]},
         "kernel_hdrs lacks kernel.h: generated kernels include kernel.h and marlin_template.h",

@@ -1,13 +1,20 @@
 """Writes the Marlin MoE kernel files, their selector and their manifest.
 
 On the command line, with every kernel of the table that the architectures can run:
-  gen.py "8.0,8.9,9.0" --out-dir DIR [--schemes gptq_int4,mxfp4] [--selector switch|chain]
-         [--type-namespace NAME] [--kernel-namespace NAME] [--no-scheme-headers]
-         [--selector-fallback STATEMENT] [--clean]
+  gen.py "8.0,8.9,9.0" [DIR] [--schemes gptq_int4,mxfp4] [--scheme FILE.json ...]
+         [--selector switch|chain] [--type-namespace NAME] [--kernel-namespace NAME]
+         [--no-scheme-headers] [--selector-fallback STATEMENT] [--clean]
   gen.py "8.0,8.9" --list [--json] [--filter schemes=mxfp4 ...]
                                        shows the kernels, writes nothing
   gen.py --list-schemes                shows the names for --schemes
-  gen.py --clean --out-dir DIR         removes what this program wrote into DIR
+  gen.py --clean [--out-dir DIR]       removes what this program wrote into DIR
+
+DIR, or --out-dir DIR, is the working directory if it is left out. Architectures are separated by
+commas, semicolons or spaces; several arguments are one list, as CMake expands "80;90".
+
+FILE.json describes a custom scheme: an object with the fields of quant_scheme() in a BUILD file.
+  {"name": "my_int4", "a_type": ["kFloat16"], "b_type": "kU4", "thread_configs": [[128, 128, 256]],
+   "thread_m_blocks": [1, 2], "group_blocks": [4]}
 
 As a build action, with the spec that the Bazel rule writes:
   gen.py --spec SPEC --outputs FILE...
@@ -18,28 +25,36 @@ kernel.h and marlin_template.h a file includes the one header of this module tha
 weights, so that a change of that header compiles no other file.
 
 Files of an earlier run that are not wanted any more are removed from DIR. Nothing else there is
-ever touched.
+ever touched. The exit status is 0, 1 if something is not allowed, 2 if options do not go together.
 """
 
 import argparse
 import os
+import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 # The package next to this file, also where this file is a link, as in Bazel's runfiles.
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from marlin_gen import spec as specs
-from marlin_gen.errors import GeneratorError
-from marlin_gen.kernels import Instantiation
+from marlin_gen.errors import GeneratorError, problem_of, spelled
+from marlin_gen.json_files import read_json
+from marlin_gen.listing import filter_kernels, kernel_table
 from marlin_gen.output import refuse_strangers, remove_files, write_files
 from marlin_gen.render import kernels_of, manifest, render
 from marlin_gen.schemes import table_schemes
 from marlin_gen.tables import load_tables
+
+# What generate_new_kernels() generates for if neither its caller nor the command line says it.
+DEFAULT_ARCHS = "8.0,8.9"
+
+# What is an architecture, or means to be one, rather than a directory.
+_ARCH = re.compile(r"(sm_?)?\d+(\.\d*)?[a-z]*(\+\w*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +66,24 @@ class Report:
     removed: tuple[Path, ...]
 
 
-def remove_old_kernels(out_dir: str | os.PathLike[str]) -> list[Path]:
-    """Removes every file that the generator wrote into a directory, and returns them."""
+def remove_old_kernels(out_dir: str | os.PathLike[str] = ".") -> list[Path]:
+    """Removes every file that the generator wrote into a directory, and returns them.
+
+    Args:
+      out_dir: the directory; default: the working directory.
+
+    Raises:
+      GeneratorError: there is no such directory.
+    """
     return remove_files(Path(out_dir))
 
 
 def generate_new_kernels(
-    archs: str,
-    out_dir: str | os.PathLike[str],
+    archs: str | None = None,
+    out_dir: str | os.PathLike[str] = ".",
     *,
     schemes: Sequence[str] | None = None,
+    extra_schemes: Sequence[Mapping[str, Any]] = (),
     selector: str = specs.DEFAULT_SELECTOR,
     type_namespace: str = specs.DEFAULT_TYPE_NAMESPACE,
     kernel_namespace: str = specs.DEFAULT_KERNEL_NAMESPACE,
@@ -71,10 +94,13 @@ def generate_new_kernels(
     """Writes every kernel file, kernel_selector.h and manifest.json into a directory.
 
     Args:
-      archs: CUDA architectures such as "8.0, sm_89 9.0a+PTX".
+      archs: CUDA architectures such as "8.0, sm_89 9.0a+PTX"; None: the first argument of the
+        program's command line, or DEFAULT_ARCHS if there is none.
       out_dir: the directory; it is made if it is not there. Unchanged files are not touched, and
-        files of an earlier run that are not wanted any more are removed.
+        files of an earlier run that are not wanted any more are removed. Default: the working
+        directory.
       schemes: names of the table's quantisation schemes; None: all.
+      extra_schemes: custom schemes, each with the fields that quant_scheme() takes in a BUILD file.
       selector: "switch" (one packed key) or "chain" (if / else if).
       type_namespace: C++ namespace of the scalar types.
       kernel_namespace: C++ namespace of the kernel template.
@@ -91,11 +117,14 @@ def generate_new_kernels(
       GeneratorError: an argument is not allowed, or a file that the generator did not write is in
         the way; nothing has been written then.
     """
+    if archs is None:
+        archs = sys.argv[1] if len(sys.argv) > 1 else DEFAULT_ARCHS
     tables = load_tables()
     spec = specs.spec_for_archs(
         archs,
         tables,
         schemes=schemes,
+        extra_schemes=extra_schemes,
         selector=selector,
         type_namespace=type_namespace,
         kernel_namespace=kernel_namespace,
@@ -106,7 +135,7 @@ def generate_new_kernels(
     texts = render(spec, tables)
     files = {directory / name: text for name, text in texts.items()}
     refuse_strangers(files)
-    removed = remove_files(directory) if clean else []
+    removed = remove_files(directory) if clean and directory.is_dir() else []
     written = write_files(files)
     removed += remove_files(directory, keep=texts)
     return Report(tuple(files), tuple(written), tuple(removed))
@@ -136,69 +165,47 @@ def generate_outputs(spec_file: Path, outputs: Sequence[Path]) -> None:
     write_files({paths[name]: text for name, text in texts.items()})
 
 
-def kernel_row(kernel: Instantiation) -> dict[str, str]:
-    """What --list shows of a kernel, by column; several schemes are separated by commas."""
-    return {
-        "file": kernel.file,
-        "schemes": ",".join(kernel.schemes),
-        "a_type": kernel.a_type.name,
-        "b_type": kernel.b_type.name,
-        "c_type": kernel.c_type.name,
-        "s_type": kernel.s_type.name,
-        **{name: str(value).lower() for name, value in kernel.shape.items()},
-    }
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}; {self.prog} --help shows all options\n")
 
 
-def kernel_table(kernels: Sequence[Instantiation]) -> str:
-    """A line for each kernel, in aligned columns, below a line of headings."""
-    rows = [kernel_row(kernel) for kernel in kernels]
-    lines = [tuple(rows[0]), *(tuple(row.values()) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "".join("  ".join(map(str.ljust, line, widths)).rstrip() + "\n" for line in lines)
-
-
-def filter_kernels(kernels: Sequence[Instantiation], filters: Sequence[str]) -> list[Instantiation]:
-    """The kernels that have every COLUMN=VALUE; of several schemes one suffices.
-
-    Raises:
-      GeneratorError: there is no such column, or no kernel is left.
-    """
-    left = list(kernels)
-    for text in filters:
-        column, _, value = text.partition("=")
-        columns = list(kernel_row(kernels[0]))
-        if column not in columns or not value:
-            raise GeneratorError(
-                f'--filter "{text}" is not allowed; allowed: COLUMN=VALUE with a column of '
-                + ", ".join(columns)
-            )
-        there = dict.fromkeys(
-            name for kernel in left for name in kernel_row(kernel)[column].split(",")
-        )
-        left = [kernel for kernel in left if value in kernel_row(kernel)[column].split(",")]
-        if not left:
-            raise GeneratorError(
-                f'--filter "{text}" leaves no kernel; values of {column}: {", ".join(there)}'
-            )
-    return left
-
-
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> _Parser:
     summary, _, details = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         description=summary,
         epilog=details,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        usage="%(prog)s ARCHS [DIR] [options]",
     )
     parser.add_argument(
-        "archs", nargs="*", metavar="ARCHS", help="CUDA architectures: 8.0, sm_89, 9.0a, 12.0+PTX"
+        "arguments",
+        nargs="*",
+        metavar="ARCHS [DIR]",
+        help="CUDA architectures: 8.0, sm_89, 9.0a, 12.0+PTX; then where to write",
     )
     parser.add_argument(
-        "--out-dir", metavar="DIR", help="where to write; needed unless something is only shown"
+        "--out-dir", metavar="DIR", help="where to write (default: the working directory)"
     )
     parser.add_argument("--schemes", metavar="NAMES", help="quantisation schemes (default: all)")
-    parser.add_argument("--selector", default=specs.DEFAULT_SELECTOR, help="switch or chain")
+    parser.add_argument(
+        "--scheme",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE.json",
+        help="a custom quantisation scheme, beside those of --schemes; may be repeated",
+    )
+    parser.add_argument(
+        "--selector",
+        default=specs.DEFAULT_SELECTOR,
+        metavar="FORM",
+        help="form of kernel_selector.h: switch, the default, finds a kernel by one packed key; "
+        'chain has the documented "else if" branch for each kernel',
+    )
     parser.add_argument("--type-namespace", default=specs.DEFAULT_TYPE_NAMESPACE, metavar="NAME")
     parser.add_argument(
         "--kernel-namespace", default=specs.DEFAULT_KERNEL_NAMESPACE, metavar="NAME"
@@ -237,49 +244,66 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         _run(options, parser)
-    except (GeneratorError, OSError) as error:
+        sys.stdout.flush()
+    except GeneratorError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{parser.prog}: error: {problem_of(error)}", file=sys.stderr)
         return 1
     return 0
 
 
-def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+def _run(options: argparse.Namespace, parser: _Parser) -> None:
     """Does what the options ask for; wrong combinations of them end the program."""
-    # `bazel run` starts programs elsewhere, and says here where the user is.
-    directory = Path(os.environ.get("BUILD_WORKING_DIRECTORY", ""), options.out_dir or "")
-    shows = options.list or options.list_schemes
-    if options.spec or options.outputs:
-        if not (options.spec and options.outputs) or _other_options(options, parser):
+    archs, directory = _positional(options, parser)
+    given = {n for n, v in vars(options).items() if v not in (parser.get_default(n), [])}
+    if given & {"spec", "outputs"}:
+        if given != {"spec", "outputs"}:
             parser.error("--spec and --outputs go together, and with nothing else")
         generate_outputs(options.spec, options.outputs)
-    elif (options.json or options.filter) and not options.list:
-        parser.error("--json and --filter go with --list")
-    elif shows and (options.out_dir or options.clean):
-        parser.error("--list and --list-schemes write nothing: leave out --out-dir and --clean")
     elif options.list_schemes:
+        if given != {"list_schemes"}:
+            parser.error("--list-schemes goes with nothing else: leave out the other arguments")
         print("\n".join(table_schemes(load_tables())))
-    elif options.clean and not options.archs and options.out_dir:
-        print(f"removed {len(remove_old_kernels(directory))} files from {directory}")
-    elif not options.archs:
-        parser.error('no architectures: give them as in gen.py "8.0,8.9" --out-dir DIR')
+    elif given & {"json", "filter"} and not options.list:
+        parser.error("--json and --filter go with --list")
+    elif options.list and (directory is not None or options.clean):
+        parser.error("--list writes nothing: leave out the directory and --clean")
+    elif options.clean and not archs:
+        if given - {"clean", "out_dir"}:
+            parser.error("--clean without architectures goes with --out-dir only")
+        _print_clean(_from_user(directory or "."))
+    elif not archs:
+        parser.error(f'no architectures: give them as in {parser.prog} "8.0,8.9"')
     elif options.list:
-        _show_kernels(options)
-    elif not options.out_dir:
-        parser.error("no --out-dir: say where to write, or use --list to look only")
+        _print_kernels(archs, options)
     else:
-        report = generate_new_kernels(
-            " ".join(options.archs), directory, clean=options.clean, **_choices(options)
-        )
-        print(
-            f"{len(report.files)} files in {directory}: "
-            f"{len(report.written)} written, {len(report.removed)} removed"
-        )
+        _print_generate(archs, _from_user(directory or "."), options)
 
 
-def _other_options(options: argparse.Namespace, parser: argparse.ArgumentParser) -> bool:
-    """Whether anything but --spec and --outputs is given."""
-    others = set(vars(options)) - {"spec", "outputs"}
-    return any(getattr(options, name) not in (parser.get_default(name), []) for name in others)
+def _positional(options: argparse.Namespace, parser: _Parser) -> tuple[str, str | None]:
+    """The architectures, and the directory if one is given: behind them or with --out-dir."""
+    archs = options.arguments[:1]
+    rest = options.arguments[1:]
+    while rest and all(_ARCH.fullmatch(w) for w in re.split(r"[,;\s]+", rest[0]) if w) and rest[0]:
+        archs.append(rest.pop(0))
+    if len(rest) > 1:
+        parser.error(
+            f"{' '.join(map(spelled, rest))}: one directory, behind the architectures; "
+            "quote names with spaces"
+        )
+    if rest and options.out_dir is not None:
+        parser.error(f"two directories, {spelled(rest[0])} and {spelled(options.out_dir)}")
+    directory = rest[0] if rest else options.out_dir
+    if directory == "":
+        parser.error("the directory is empty; the working directory is .")
+    return " ".join(archs), directory
+
+
+def _from_user(path: str | Path) -> Path:
+    """A path as the user means it: `bazel run` starts programs elsewhere, and says where he is."""
+    return Path(os.environ.get("BUILD_WORKING_DIRECTORY", ""), path)
 
 
 def _choices(options: argparse.Namespace) -> dict[str, Any]:
@@ -287,6 +311,9 @@ def _choices(options: argparse.Namespace) -> dict[str, Any]:
     names = options.schemes
     return {
         "schemes": None if names is None else names.replace(",", " ").split(),
+        "extra_schemes": [
+            read_json(_from_user(path), "quant scheme file") for path in options.scheme
+        ],
         "selector": options.selector,
         "type_namespace": options.type_namespace,
         "kernel_namespace": options.kernel_namespace,
@@ -295,14 +322,36 @@ def _choices(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _show_kernels(options: argparse.Namespace) -> None:
+def _print_kernels(archs: str, options: argparse.Namespace) -> None:
     tables = load_tables()
-    spec = specs.spec_for_archs(" ".join(options.archs), tables, **_choices(options))
+    spec = specs.spec_for_archs(archs, tables, **_choices(options))
     kernels = filter_kernels(kernels_of(spec, tables), options.filter)
     sys.stdout.write(manifest(spec, kernels) if options.json else kernel_table(kernels))
 
 
+def _print_clean(directory: Path) -> None:
+    removed = remove_old_kernels(directory)
+    for path in removed:
+        print(f"removed {path.name}")
+    print(f"{len(removed)} files removed from {directory}")
+
+
+def _print_generate(archs: str, directory: Path, options: argparse.Namespace) -> None:
+    report = generate_new_kernels(archs, directory, clean=options.clean, **_choices(options))
+    for path in sorted({*report.removed} - {*report.written}):
+        print(f"removed {path.name}")
+    for path in report.written:
+        print(f"wrote {path.name}")
+    print(
+        f"{len(report.files)} files in {directory}: "
+        f"{len(report.written)} written, {len(report.removed)} removed"
+    )
+
+
 if __name__ == "__main__":
-    # `gen.py ... --list | head` ends quietly.
+    # `gen.py ... --list | head` ends quietly, and a name that the terminal cannot show is escaped.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(main())

@@ -7,4 +7,5 @@ kernels   one instantiation, and the enumeration of all
 spec      what to generate, from JSON or from the command line
 render    instantiations to the text of every file
 output    these texts to disk, whole or not at all
+listing   instantiations to the table that --list shows
 """

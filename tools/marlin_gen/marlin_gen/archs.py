@@ -3,7 +3,7 @@
 tests/testdata/arch_strings.bzl holds what this parser and the one of private/archs.bzl agree on.
 """
 
-from marlin_gen.errors import GeneratorError
+from marlin_gen.errors import GeneratorError, spelled
 from marlin_gen.tables import Tables
 
 _PTX = "+PTX"
@@ -40,14 +40,14 @@ def parse_archs(text: str, tables: Tables) -> list[str]:
     for word in text.replace(",", " ").replace(";", " ").split():
         canonical = spellings.get(word.removesuffix(_PTX))
         if canonical is None:
-            unknown.append(f'"{word}"')
+            unknown.append(spelled(word))
         else:
             with_ptx[canonical] = with_ptx.get(canonical, False) or word.endswith(_PTX)
     if unknown or not with_ptx:
         problem = f"unknown: {', '.join(unknown)}" if unknown else "none is named"
         known = ", ".join(dict.fromkeys(spellings.values()))
         raise GeneratorError(
-            f'architectures "{text}": {problem}; known: {known}; '
+            f"architectures {spelled(text)}: {problem}; known: {known}; "
             "write 8.0, 80 or sm_80, and 8.0+PTX to embed PTX as well; "
             "commas, semicolons or spaces between"
         )

@@ -77,6 +77,10 @@ def write_files(texts: Mapping[Path, str]) -> list[Path]:
 def _staged(path: Path, stages: dict[Path, Path]) -> Path:
     """Where a file is written first: a new directory on its own file system."""
     if path.parent not in stages:
+        if os.path.lexists(path.parent) and not path.parent.is_dir():
+            raise GeneratorError(
+                f"cannot write into {path.parent}: it is not a directory; name another one"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         stages[path.parent] = Path(tempfile.mkdtemp(prefix=".marlin_gen-", dir=path.parent))
     return stages[path.parent] / path.name
@@ -87,9 +91,12 @@ def remove_files(directory: Path, keep: Collection[str] = ()) -> list[Path]:
 
     Returns:
       The removed files.
+
+    Raises:
+      GeneratorError: there is no such directory.
     """
     if not directory.is_dir():
-        return []
+        raise GeneratorError(f"cannot clean {directory}: there is no such directory")
     stale = [
         path for path in sorted(directory.iterdir()) if path.name not in keep and is_ours(path)
     ]

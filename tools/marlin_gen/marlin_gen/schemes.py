@@ -1,15 +1,16 @@
 """Quantisation schemes: the parsed form, and the checks that table and custom schemes go through.
 
-tests/testdata/scheme_errors.bzl holds the messages that these checks and the ones of
-private/quant_scheme.bzl agree on.
+private/quant_scheme.bzl has the same checks, for the schemes of a target: there an error must come
+before the generator runs, here --scheme FILE.json comes without Bazel. Both stay, and
+tests/testdata/scheme_errors.bzl holds the messages that they agree on.
 """
 
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from marlin_gen.errors import GeneratorError
+from marlin_gen.errors import GeneratorError, spelled
 from marlin_gen.tables import Tables
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -25,6 +26,19 @@ _FIELDS = {
     "tiles": "the name of a tile set or a list of [thread_k, thread_n, threads, thread_m_blocks]",
     "group_blocks": "a list of integers",
 }
+
+# The same for a scheme as quant_scheme() takes it; the last two may be left out.
+_CUSTOM_FIELDS = {
+    "name": "a string",
+    "a_type": "a list of strings",
+    "b_type": "a string",
+    "thread_configs": "a list of [thread_k, thread_n, threads]",
+    "thread_m_blocks": "a list of numbers",
+    "group_blocks": "a list of integers",
+    "c_type": "a list of strings",
+    "s_type": "a string",
+}
+_DEFAULTS: dict[str, Any] = {"c_type": [], "s_type": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +86,12 @@ def parse_scheme(raw: object, tables: Tables, taken: Collection[str] = ()) -> Sc
       taken: names that the scheme must not have.
 
     Returns:
-      The scheme.
+      The scheme, its lists in the order of the tables and without repetition.
 
     Raises:
       GeneratorError: the first field that is not allowed, with the values that are.
     """
-    fields = _checked_shape(raw)
+    fields = _checked_shape(raw, _FIELDS)
     check = _Checker(fields["name"])
     if not _NAME.fullmatch(fields["name"]):
         check.fail("name", fields["name"], _NAME_RULE)
@@ -100,12 +114,49 @@ def parse_scheme(raw: object, tables: Tables, taken: Collection[str] = ()) -> Sc
     )
     for a_type in scheme.a_types:
         _check_activation(scheme, a_type, tables, check)
-    return scheme
+    return _normalised(scheme, tables)
 
 
-def _quoted(value: object) -> str:
-    """A value as messages show it: strings in double quotes, tiles in parentheses."""
-    return f'"{value}"' if isinstance(value, str) else str(value)
+def parse_custom_scheme(raw: object, tables: Tables, taken: Collection[str] = ()) -> Scheme:
+    """Checks a scheme with the fields that quant_scheme() takes in a BUILD file.
+
+    Args:
+      raw: a dictionary with these fields; c_type and s_type may be left out.
+      tables: the project's tables.
+      taken: names that the scheme must not have.
+
+    Returns:
+      The scheme.
+
+    Raises:
+      GeneratorError: the first field that is not allowed, with the values that are.
+    """
+    fields = _checked_shape(raw, _CUSTOM_FIELDS, _DEFAULTS)
+    row = {name: fields[name] for name in _FIELDS if name in fields}
+    row["tiles"] = [[*config, fields["thread_m_blocks"]] for config in fields["thread_configs"]]
+    return parse_scheme(row, tables, taken)
+
+
+def _normalised(scheme: Scheme, tables: Tables) -> Scheme:
+    """The scheme with its lists in the tables' order, so that equal sets are equal schemes."""
+    tiles = []
+    for config in tables.limits.thread_configs:
+        blocks = {
+            m
+            for tile in scheme.tiles
+            for m in tile.thread_m_blocks
+            if (tile.thread_k, tile.thread_n, tile.threads) == config
+        }
+        if blocks:
+            m_blocks = tuple(m for m in tables.limits.thread_m_blocks if m in blocks)
+            tiles.append(Tile(*config, m_blocks))
+    return replace(
+        scheme,
+        a_types=tuple(name for name in tables.scalar_types if name in scheme.a_types),
+        c_types=tuple(name for name in tables.scalar_types if name in scheme.c_types),
+        tiles=tuple(tiles),
+        group_blocks=tuple(g for g in tables.limits.group_blocks if g in scheme.group_blocks),
+    )
 
 
 def _listed(values: Iterable[object]) -> str:
@@ -123,7 +174,7 @@ class _Checker:
     ) -> None:
         context = ", ".join(f'{name} = "{text}"' for name, text in (given or {}).items())
         raise GeneratorError(
-            f'quant scheme "{self.scheme}": {field} = {_quoted(value)} is not allowed'
+            f"quant scheme {spelled(self.scheme)}: {field} = {spelled(value)} is not allowed"
             f"{' with ' + context if context else ''}; allowed: {allowed}"
         )
 
@@ -167,18 +218,26 @@ def _is_list_of_strings(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
+def _is_number(value: object) -> bool:
+    return _is_int(value) or isinstance(value, float)
+
+
+def _is_config(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 3 and all(map(_is_int, value))
+
+
 def _is_tile(value: object) -> bool:
     return (
         isinstance(value, (list, tuple))
         and len(value) == 4
-        and all(_is_int(item) for item in value[:3])
+        and _is_config(value[:3])
         and isinstance(value[3], list)
-        and all(_is_int(item) or isinstance(item, float) for item in value[3])
+        and all(map(_is_number, value[3]))
     )
 
 
 def _has_kind(field: str, value: object) -> bool:
-    """Whether a field holds the kind of value that _FIELDS states."""
+    """Whether a field holds the kind of value that _FIELDS or _CUSTOM_FIELDS states."""
     match field:
         case "a_type" | "c_type":
             return _is_list_of_strings(value)
@@ -186,21 +245,31 @@ def _has_kind(field: str, value: object) -> bool:
             return isinstance(value, list) and all(_is_int(item) for item in value)
         case "tiles" if isinstance(value, list):
             return all(_is_tile(item) for item in value)
+        case "thread_configs" if isinstance(value, list):
+            return all(_is_config(item) for item in value)
+        case "thread_m_blocks":
+            return isinstance(value, list) and all(_is_number(item) for item in value)
         case _:
             return isinstance(value, str)
 
 
-def _checked_shape(raw: object) -> dict[str, Any]:
-    """The scheme's fields, once it has all of them, no other, and each of its kind."""
-    if not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
-        raise GeneratorError(f"quant scheme {raw!r} is not allowed; allowed: an object with a name")
+def _checked_shape(
+    raw: object, kinds: Mapping[str, str], defaults: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The scheme's fields, once it has all without a default, no other, and each of its kind."""
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("name"), str):
+        raise GeneratorError(
+            f"quant scheme {spelled(raw)} is not allowed; allowed: an object with a name"
+        )
     check = _Checker(raw["name"])
-    if set(raw) != set(_FIELDS):
-        check.fail("fields", _listed(sorted(map(str, raw))), _listed(_FIELDS))
-    for field, kind in _FIELDS.items():
-        if not _has_kind(field, raw[field]):
-            check.fail(field, raw[field], kind)
-    return raw
+    fields = {**(defaults or {}), **raw}
+    if set(fields) != set(kinds):
+        optional = f"; optional: {_listed(defaults)}" if defaults else ""
+        check.fail("fields", _listed(sorted(map(str, raw))), _listed(kinds) + optional)
+    for field, kind in kinds.items():
+        if not _has_kind(field, fields[field]):
+            check.fail(field, fields[field], kind)
+    return fields
 
 
 def _checked_tiles(raw: str | list[Any], tables: Tables, check: _Checker) -> tuple[Tile, ...]:

@@ -4,7 +4,6 @@ A spec names kernel families, never architectures, so that requests which need t
 the same spec.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from marlin_gen.archs import families_for, parse_archs
-from marlin_gen.errors import GeneratorError
-from marlin_gen.schemes import Scheme, parse_scheme, table_schemes
-from marlin_gen.tables import Family, Tables
+from marlin_gen.errors import GeneratorError, spelled
+from marlin_gen.json_files import read_json
+from marlin_gen.schemes import Scheme, parse_custom_scheme, parse_scheme, table_schemes
+from marlin_gen.tables import Family, Tables, cxx_keywords
 
 SELECTORS = ("switch", "chain")
 DEFAULT_SELECTOR = "switch"
@@ -23,6 +23,7 @@ DEFAULT_KERNEL_NAMESPACE = "marlin_moe_wna16"
 
 _STATEMENT = re.compile(r"([^\x00-\x1f]*[;}])?")
 _NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(::[A-Za-z_][A-Za-z0-9_]*)*")
+_RESERVED = re.compile(r"__|^_[A-Z]")
 _FIELDS = (
     "families",
     "kernel_namespace",
@@ -52,20 +53,28 @@ class Spec:
     def __post_init__(self) -> None:
         if self.selector not in SELECTORS:
             raise GeneratorError(
-                f'selector = "{self.selector}" is not allowed; allowed: {", ".join(SELECTORS)}'
+                f"selector = {spelled(self.selector)} is not allowed; "
+                f"allowed: {', '.join(SELECTORS)}"
             )
         if not _STATEMENT.fullmatch(self.selector_fallback):
             raise GeneratorError(
-                f"selector_fallback = {json.dumps(self.selector_fallback)} is not allowed; "
+                f"selector_fallback = {spelled(self.selector_fallback)} is not allowed; "
                 'allowed: a C++ statement in one line, such as "return nullptr;"'
             )
         for field in ("type_namespace", "kernel_namespace"):
             namespace = getattr(self, field)
-            if not _NAMESPACE.fullmatch(namespace):
+            if not _is_namespace(namespace):
                 raise GeneratorError(
-                    f'{field} = "{namespace}" is not allowed; '
-                    "allowed: a C++ namespace such as vllm or outer::inner"
+                    f"{field} = {spelled(namespace)} is not allowed; allowed: a C++ namespace such "
+                    "as vllm or outer::inner, without keywords and reserved names"
                 )
+
+
+def _is_namespace(text: str) -> bool:
+    """Whether all parts are identifiers that C++ leaves to programs."""
+    return bool(_NAMESPACE.fullmatch(text)) and not any(
+        part in cxx_keywords() or _RESERVED.search(part) for part in text.split("::")
+    )
 
 
 def spec_for_archs(
@@ -73,6 +82,7 @@ def spec_for_archs(
     tables: Tables,
     *,
     schemes: Sequence[str] | None = None,
+    extra_schemes: Sequence[object] = (),
     selector: str = DEFAULT_SELECTOR,
     type_namespace: str = DEFAULT_TYPE_NAMESPACE,
     kernel_namespace: str = DEFAULT_KERNEL_NAMESPACE,
@@ -81,18 +91,25 @@ def spec_for_archs(
 ) -> Spec:
     """The spec for architectures such as "8.0,sm_89" and names of table schemes (default: all).
 
+    Custom schemes, with the fields that quant_scheme() takes, come behind those of the table.
+
     Raises:
-      GeneratorError: an architecture or a scheme is not known.
+      GeneratorError: an architecture or a scheme is not known, or a custom scheme is not allowed.
     """
     families = families_for(parse_archs(archs, tables), tables)
     known = table_schemes(tables)
-    unknown = [f'"{name}"' for name in schemes or () if name not in known]
-    if unknown or (schemes is not None and not schemes):
+    unknown = [spelled(name) for name in schemes or () if name not in known]
+    if unknown or (schemes is not None and not schemes and not extra_schemes):
         problem = f"unknown: {', '.join(unknown)}" if unknown else "none is named"
         raise GeneratorError(f"quant schemes: {problem}; known: {', '.join(known)}")
+    chosen = [s for name, s in known.items() if schemes is None or name in schemes]
+    for raw in extra_schemes:
+        scheme = parse_custom_scheme(raw, tables, taken=known)
+        known[scheme.name] = scheme
+        chosen.append(scheme)
     return Spec(
         families=tuple(family for family in tables.families if family.name in families),
-        schemes=tuple(s for name, s in known.items() if schemes is None or name in schemes),
+        schemes=tuple(chosen),
         selector=selector,
         type_namespace=type_namespace,
         kernel_namespace=kernel_namespace,
@@ -107,12 +124,9 @@ def read_spec(path: Path, tables: Tables) -> Spec:
     Raises:
       GeneratorError: the file is no JSON, or a field is missing, unknown or not allowed.
     """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise GeneratorError(f"spec {path.name} cannot be read: {error}") from error
+    raw = read_json(path, "spec")
     if not isinstance(raw, dict) or tuple(sorted(raw)) != _FIELDS:
-        given = ", ".join(sorted(raw)) if isinstance(raw, dict) else type(raw).__name__
+        given = spelled(sorted(raw) if isinstance(raw, dict) else raw)
         raise GeneratorError(
             f"spec {path.name} must be an object of {', '.join(_FIELDS)}; given: {given}"
         )
@@ -139,7 +153,7 @@ def _families(names: list[Any], tables: Tables) -> tuple[Family, ...]:
     known = [family.name for family in tables.families]
     if names != [name for name in known if name in names]:
         raise GeneratorError(
-            f"spec: families = {json.dumps(names)} is not allowed; "
+            f"spec: families = {spelled(names)} is not allowed; "
             f"allowed: some of {', '.join(known)}, in this order, each once"
         )
     return tuple(family for family in tables.families if family.name in names)

@@ -1,6 +1,6 @@
-"""The tables of private/families.bzl and private/quant_schemes.bzl.
+"""The tables of private/families.bzl, private/quant_schemes.bzl and private/cxx_keywords.bzl.
 
-Both files hold literals only, so that Starlark loads and Python parses the same text.
+These files hold literals only, so that Starlark loads and Python parses the same text.
 """
 
 import ast
@@ -113,6 +113,12 @@ def _literals(path: Path) -> dict[str, Any]:
 def _frozen(row: dict[str, Any]) -> dict[str, Any]:
     """A table's row with tuples in the place of its lists."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+
+
+@cache
+def cxx_keywords() -> frozenset[str]:
+    """Words that no C++ namespace can be called."""
+    return frozenset(_literals(_PRIVATE / "cxx_keywords.bzl")["CXX_KEYWORDS"])
 
 
 @cache

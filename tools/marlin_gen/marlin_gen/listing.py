@@ -1,0 +1,51 @@
+"""What --list shows: a table of kernels, and the filters on its columns."""
+
+from collections.abc import Sequence
+
+from marlin_gen.errors import GeneratorError, spelled
+from marlin_gen.kernels import Instantiation
+
+
+def _row(kernel: Instantiation) -> dict[str, str]:
+    """What --list shows of a kernel, by column; several schemes are separated by commas."""
+    return {
+        "file": kernel.file,
+        "schemes": ",".join(kernel.schemes),
+        "a_type": kernel.a_type.name,
+        "b_type": kernel.b_type.name,
+        "c_type": kernel.c_type.name,
+        "s_type": kernel.s_type.name,
+        **{name: str(value).lower() for name, value in kernel.shape.items()},
+    }
+
+
+def kernel_table(kernels: Sequence[Instantiation]) -> str:
+    """A line for each kernel, in aligned columns, below a line of headings."""
+    rows = [_row(kernel) for kernel in kernels]
+    lines = [tuple(rows[0]), *(tuple(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "".join("  ".join(map(str.ljust, line, widths)).rstrip() + "\n" for line in lines)
+
+
+def filter_kernels(kernels: Sequence[Instantiation], filters: Sequence[str]) -> list[Instantiation]:
+    """The kernels that have every COLUMN=VALUE; of several schemes one suffices.
+
+    Raises:
+      GeneratorError: there is no such column, or no kernel is left.
+    """
+    left = list(kernels)
+    for text in filters:
+        column, _, value = text.partition("=")
+        columns = list(_row(kernels[0]))
+        if column not in columns or not value:
+            raise GeneratorError(
+                f"--filter {spelled(text)} is not allowed; allowed: COLUMN=VALUE with a column of "
+                + ", ".join(columns)
+            )
+        there = dict.fromkeys(name for kernel in left for name in _row(kernel)[column].split(","))
+        left = [kernel for kernel in left if value in _row(kernel)[column].split(",")]
+        if not left:
+            raise GeneratorError(
+                f"--filter {spelled(text)} leaves no kernel; values of {column}: {', '.join(there)}"
+            )
+    return left
