@@ -51,6 +51,10 @@ struct KernelParams {
   ::marlin_moe::Divider tile_stages;    // pipeline stages that cover k
   bool atomic_reduce;                   // split tiles are summed by atomic additions, into zeros
   bool expert_parallel;                 // whether expert_ids may hold -1
+  // Of MarlinSm90: into how many parts a tile may be cut along k where tiles are few. 1: none, and
+  // neither partials nor locks are read; else they are as Sm90Tile (plan/sm90_tile.h) says. Stages
+  // are 64 deep there, stripe_slack and atomic_reduce are not read.
+  int k_splits;
 };
 
 }  // namespace MARLIN_NAMESPACE_NAME
@@ -77,5 +81,16 @@ template <const ScalarTypeId a_type_id, const ScalarTypeId b_type_id, const Scal
           const int thread_n_blocks, const int thread_k_blocks, const bool m_block_size_8,
           const int stages, const int group_blocks, const bool is_zp_float>
 __global__ void Marlin(MARLIN_KERNEL_PARAMS);
+
+// One MoE GEMM on sm_90a, with wgmma.
+//   block_rows      rows of a block's tile: 8 to 256 in steps of 8
+//   thread_n        columns of a block's tile: 128, 256 or 512
+//   blocks_per_sm   thread blocks that share a multiprocessor: 1 or 2
+//   stages          depth of the shared-memory pipeline: Sm90Tile::stages() (plan/sm90_tile.h)
+//   group_blocks    16-row blocks of B that share a scale; -1: scale per column
+template <const ScalarTypeId a_type_id, const ScalarTypeId b_type_id, const ScalarTypeId c_type_id,
+          const ScalarTypeId s_type_id, const int block_rows, const int thread_n,
+          const int blocks_per_sm, const int stages, const int group_blocks>
+__global__ void MarlinSm90(MARLIN_KERNEL_PARAMS);
 
 }  // namespace MARLIN_NAMESPACE_NAME

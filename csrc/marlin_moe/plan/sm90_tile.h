@@ -1,0 +1,132 @@
+// The shape of a tile of the sm90 family, and where everything lies in its shared memory.
+//
+// Plain constexpr C++: the kernel, the launcher and the tests compute the same numbers from it.
+#pragma once
+
+#include <cstdint>
+
+#include "marlin_moe/plan/host_device.h"
+
+namespace marlin_moe {
+
+// Template parameters of a kernel that decide its tile, in elements.
+//
+// Two warpgroups multiply, each half of the tile's columns; a third one loads. A stage is 64 rows
+// of B deep.
+struct Sm90Tile {
+  int rows;           // of A and C: 8 to 256 in steps of 8
+  int thread_n;       // columns of B and C: 128, 256 or 512
+  int blocks_per_sm;  // 1 or 2
+  int a_bits;
+  int b_bits;
+  int s_bits;
+  int group_blocks;  // 16-row blocks per scale; <= 0: one scale per column
+  bool has_zero_points;
+
+  static constexpr int kWarpgroups = 2;  // that multiply
+  static constexpr int kWarps = 4 * kWarpgroups;
+  static constexpr int kLoaders = 128;  // threads that load
+  static constexpr int kStageK = 64;
+  static constexpr int kStageBlocks = kStageK / 16;  // 16-row blocks of B in a stage
+  static constexpr int kMaxStages = 8;
+  // Tiles whose ids, weights, scales and bias are in shared memory: the one that is written to C,
+  // and the one that is multiplied or loaded meanwhile.
+  static constexpr int kTileSlots = 2;
+  // Tokens that a warp writes to C at a time, and columns of C that it has.
+  static constexpr int kStagingRows = 16;
+
+  // Of a multiprocessor, and what the system takes for each block (CUDA programming guide, 9.0).
+  static constexpr int kSharedBytes = 228 * 1024;
+  static constexpr int kReservedBytes = 1024;
+  // Swizzled rows have to begin at multiples of it.
+  static constexpr int kAlignment = 1024;
+
+  MARLIN_HOST_DEVICE constexpr int threads() const { return 128 * kWarpgroups + kLoaders; }
+  MARLIN_HOST_DEVICE constexpr int warpgroup_columns() const { return thread_n / kWarpgroups; }
+  // wgmma instructions that a warpgroup issues for each 16 rows of B: 64 columns each.
+  MARLIN_HOST_DEVICE constexpr int products() const { return warpgroup_columns() / 64; }
+  MARLIN_HOST_DEVICE constexpr int warp_columns() const { return thread_n / kWarps; }
+  // Packed pieces of 16 × 64 weights that lie next to each other in a tile.
+  MARLIN_HOST_DEVICE constexpr int pieces() const { return thread_n / 64; }
+  MARLIN_HOST_DEVICE constexpr int piece_bytes() const { return 16 * 64 * b_bits / 8; }
+
+  // Rows of scales and of zero points in a stage.
+  MARLIN_HOST_DEVICE constexpr int scale_rows() const {
+    if (group_blocks <= 0) return 0;
+    return group_blocks < kStageBlocks ? kStageBlocks / group_blocks : 1;
+  }
+  MARLIN_HOST_DEVICE constexpr int zero_point_rows() const {
+    if (!has_zero_points) return 0;
+    return group_blocks <= 0 ? 1 : scale_rows();
+  }
+  MARLIN_HOST_DEVICE constexpr int scale_row_bytes() const { return thread_n * s_bits / 8; }
+  MARLIN_HOST_DEVICE constexpr int zero_point_row_bytes() const { return thread_n / 2; }
+
+  // A stage: rows of A, 128 bytes each; pieces of B; scales; zero points.
+  MARLIN_HOST_DEVICE constexpr int b_offset() const { return rows * 128; }
+  MARLIN_HOST_DEVICE constexpr int scales_offset() const {
+    return b_offset() + kStageBlocks * pieces() * piece_bytes();
+  }
+  MARLIN_HOST_DEVICE constexpr int zero_points_offset() const {
+    return scales_offset() + scale_rows() * scale_row_bytes();
+  }
+  MARLIN_HOST_DEVICE constexpr int stage_bytes() const {
+    return align(zero_points_offset() + zero_point_rows() * zero_point_row_bytes(), kAlignment);
+  }
+
+  // Rows of C on their way out of a warp.
+  MARLIN_HOST_DEVICE constexpr int staging_bytes() const {
+    return kWarps * kStagingRows * warp_columns() * 2;
+  }
+
+  // A tile's slot: ids, top-k weights, scales of the columns, their bias, the global scale.
+  MARLIN_HOST_DEVICE constexpr int weights_offset() const { return rows * 4; }
+  MARLIN_HOST_DEVICE constexpr int column_scales_offset() const { return rows * 8; }
+  MARLIN_HOST_DEVICE constexpr int bias_offset() const {
+    return column_scales_offset() + (group_blocks <= 0 ? thread_n * 2 : 0);
+  }
+  MARLIN_HOST_DEVICE constexpr int global_scale_offset() const {
+    return bias_offset() + thread_n * 2;
+  }
+  MARLIN_HOST_DEVICE constexpr int slot_bytes() const { return global_scale_offset() + 16; }
+
+  // Barriers: full and empty of each stage and of each tile's slot. Behind them a word for each
+  // warpgroup that sums parts of a tile.
+  MARLIN_HOST_DEVICE constexpr int barrier_bytes(int stages) const {
+    return 16 * (stages + kTileSlots) + 4 * kWarpgroups;
+  }
+  MARLIN_HOST_DEVICE constexpr int shared_bytes(int stages) const {
+    return kAlignment + stages * stage_bytes() + staging_bytes() + kTileSlots * slot_bytes() +
+           barrier_bytes(stages);
+  }
+  // How many stages fit: 0 if not even two do.
+  MARLIN_HOST_DEVICE constexpr int stages() const {
+    const int limit = kSharedBytes / blocks_per_sm - kReservedBytes;
+    int stages = kMaxStages;
+    while (stages > 0 && shared_bytes(stages) > limit) --stages;
+    return stages < 2 ? 0 : stages;
+  }
+
+  // Registers of a thread of either kind. A block gets its registers when it starts, as many for
+  // each of its threads, in units of 8.
+  MARLIN_HOST_DEVICE constexpr int loader_registers() const { return rows <= 80 ? 24 : 40; }
+  MARLIN_HOST_DEVICE constexpr int multiplier_registers() const {
+    const int at_start = 65536 / blocks_per_sm / threads() / 8 * 8;
+    const int left = at_start * threads() - loader_registers() * kLoaders;
+    return left / (128 * kWarpgroups) / 8 * 8;
+  }
+
+  // Workspace of a grid of `blocks` thread blocks that may cut tiles along k: floats of partial
+  // sums, one tile for each block, and counters, one for each warpgroup.
+  constexpr std::int64_t partial_floats(int blocks) const {
+    return static_cast<std::int64_t>(blocks) * rows * thread_n;
+  }
+  static constexpr int counters(int blocks) { return blocks * kWarpgroups; }
+
+ private:
+  static MARLIN_HOST_DEVICE constexpr int align(int value, int unit) {
+    return (value + unit - 1) / unit * unit;
+  }
+};
+
+}  // namespace marlin_moe
