@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -96,12 +97,17 @@ __global__ void Marlin(MARLIN_KERNEL_PARAMS) { *out = m; }
 }
 """
     )
-    arguments = ["--vllm", tmp_path / "csrc", "--torch", tmp_path, "--only", SMALLEST]
+    out = tmp_path / "compile.json"
+    arguments = ["--vllm", tmp_path / "csrc", "--torch", tmp_path, "--only", SMALLEST, "--out", out]
     lines = run(bazel, "compare_with_vllm.py", *arguments)
     assert [line.split()[0] for line in lines[2:]] == [SMALLEST, "all"]
     kernels, ours, theirs, ratio, *_ = numbers(lines[-1])
     assert kernels == 8 and ours > theirs > 0
     assert ratio == pytest.approx(ours / theirs, rel=0.05)
+    (point,) = json.loads(out.read_text())["points"]
+    assert (point["file"], point["kernels"]) == (SMALLEST, kernels)
+    assert point["seconds"] == pytest.approx(ours, abs=0.001)
+    assert point["peer_seconds"] == pytest.approx(theirs, abs=0.001)
 
 
 def test_the_generator_takes_longer_than_its_imports():

@@ -1,4 +1,4 @@
-"""Tests of the READMEs and docs/*.md: their commands run, or are known to Bazel and the scripts."""
+"""The READMEs and docs/**/*.md: their commands run, or Bazel and the scripts know them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = find_root(Path(os.environ["TOP_LEVEL_FILE"]))
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "python/README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 # Its flags and targets are the reader's; those in docs/ci have tests in //tests/remote.
 REMOTE_CACHING = ROOT / "docs/remote-caching.md"
@@ -111,17 +111,19 @@ def test_blocks_of_commands_are_marked_as_such(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_to_files_and_headings(document):
-    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+    text = document.read_text()
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    for target in targets + re.findall(r'\b(?:src|srcset)="([^"]*)"', text):
         if target.startswith("http"):
             continue
         path, _, anchor = target.partition("#")
         linked = document.parent / path if path else document
         assert linked.exists(), f"{document.name} links to {target}"
         if anchor and linked.suffix == ".md":
-            text = linked.read_text()
-            headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+            content = linked.read_text()
+            headings = re.findall(r"^#+ (.*)$", content, re.MULTILINE)
             known = {re.sub(r"[^\w\- ]", "", h).lower().replace(" ", "-") for h in headings}
-            known |= set(re.findall(r'<a id="([^"]+)">', text))
+            known |= set(re.findall(r'<a id="([^"]+)">', content))
             assert anchor in known, f"{document.name} links to {target}"
 
 

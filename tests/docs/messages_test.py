@@ -1,4 +1,4 @@
-"""Tests of pages that repeat what sources say: error messages, the picture of the families."""
+"""Tests of pages that repeat what sources say: error messages, what runs where, the families."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from workspace import find_root
@@ -46,13 +47,86 @@ def test_most_headings_are_messages():
     assert "no source has this text" not in TEXT
 
 
+def table(file: str, name: str) -> Any:
+    """The value of a table in a .bzl file of literals."""
+    for node in ast.parse((ROOT / file).read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+    raise LookupError(f"{file} has no {name}")
+
+
+ARCHS = [arch["capability"] for arch in table("private/families.bzl", "ARCHS")]
+FAMILIES = table("private/families.bzl", "FAMILIES")
+SCHEMES = table("private/quant_schemes.bzl", "QUANT_SCHEMES")
+
+
+def rows(document: str, first_heading: str) -> list[list[str]]:
+    """The cells of a table in a document, headings first."""
+    lines = (ROOT / document).read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first_heading} |"))
+    end = lines.index("", start)
+    found = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[start:end]]
+    return [found[0], *found[2:]]
+
+
+def archs_of(heading: str) -> list[str]:
+    """The architectures that a column of the README's table stands for, such as 8.0 to 8.8."""
+    if " to " in heading:
+        first, last = heading.split(" to ")
+        return ARCHS[ARCHS.index(first) : ARCHS.index(last) + 1]
+    return heading.split(", ")
+
+
+def families_of(scheme: dict[str, Any], arch: str) -> list[str]:
+    """The families that have kernels of a scheme for an architecture."""
+    return [
+        family["name"]
+        for family in FAMILIES
+        if arch in family["capabilities"]
+        and set(scheme["a_type"]) & set(family["a_types"])
+        and set(scheme["c_type"] or scheme["a_type"]) & set(family["c_types"])
+    ]
+
+
+def test_the_readme_says_which_family_serves_a_scheme_where():
+    headings, *lines = rows("README.md", "scheme")
+    columns = [archs_of(heading) for heading in headings[3:]]
+    assert [arch for column in columns for arch in column] == ARCHS
+    assert {line[0] for line in lines} == {f"`{scheme['name']}`" for scheme in SCHEMES}
+    for scheme in SCHEMES:
+        line = next(line for line in lines if line[0] == f"`{scheme['name']}`")
+        for heading, archs, cell in zip(headings[3:], columns, line[3:], strict=True):
+            served = {tuple(families_of(scheme, arch)) for arch in archs}
+            assert served == {tuple(cell.split(", ")) if cell else ()}, (scheme["name"], heading)
+
+
+def test_the_page_of_schemes_lists_those_of_the_table():
+    _, *lines = rows("docs/quant-schemes.md", "scheme")
+    assert [line[0] for line in lines] == [f"`{scheme['name']}`" for scheme in SCHEMES]
+    for scheme, (_, activations, weights, scales, groups) in zip(SCHEMES, lines, strict=True):
+        names = {"f16": "kFloat16", "bf16": "kBFloat16", "int8": "kS8", "FP8": "kFE4M3fn"}
+        assert [names[name] for name in activations.split(", ")] == scheme["a_type"]
+        assert weights.startswith(f"`{scheme['b_type']}`")
+        assert scales == (f"`{scheme['s_type']}`" if scheme["s_type"] else "as output")
+        blocks = {"all": -1, "act-order": 0}
+        listed = {
+            blocks.get(group) if group in blocks else int(group) // 16
+            for group in groups.split(", ")
+        }
+        assert listed == set(scheme["group_blocks"])
+
+
+def test_the_page_of_architectures_lists_the_families_of_the_table():
+    _, *lines = rows("docs/architectures.md", "family")
+    stages = {family["name"]: str(family["stages"]) for family in FAMILIES}
+    assert {line[0]: line[-1] for line in lines} == stages
+    known = f"Known are {', '.join(ARCHS[:-1])} and {ARCHS[-1]}."
+    assert known in " ".join((ROOT / "docs/architectures.md").read_text().split())
+
+
 def test_the_picture_shows_the_families():
     picture = (ROOT / "docs/architectures.svg").read_text()
-    module = ast.parse((ROOT / "private/families.bzl").read_text())
-    tables = {
-        node.targets[0].id: node.value for node in module.body if isinstance(node, ast.Assign)
-    }
-    families = {family["name"]: family for family in ast.literal_eval(tables["FAMILIES"])}
-    for name in families:
-        assert f">{name}" in picture
-    assert ", ".join(families["sm89"]["capabilities"]) in picture
+    for family in FAMILIES:
+        assert f">{family['name']}" in picture
+    sm89 = next(family for family in FAMILIES if family["name"] == "sm89")
+    assert ", ".join(sm89["capabilities"]) in picture

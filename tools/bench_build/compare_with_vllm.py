@@ -1,6 +1,7 @@
 """Compiles the same kernels from this code and from vLLM's, file by file, and compares the cost.
 
     compare_with_vllm.py --vllm vllm-0.33.0/csrc --torch torch [--archs 8.0,8.9] [--only TEXT]
+        [--out FILE.json]
 
 Both by the same nvcc with the options that Bazel uses here, but for those that PyTorch's headers do
 not compile with. vLLM's sources come from its source distribution, headers of PyTorch from a wheel
@@ -12,11 +13,13 @@ may be split into parts. Act-order is left out: vLLM's MoE kernels have none.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from actions import Compile, Kernel, KernelCompiles, files_named, generate, machine_line
 
@@ -87,6 +90,18 @@ def print_line(name: str, kernels: int, ours: Cost, theirs: Cost) -> None:
     )
 
 
+def point(name: str, kernels: int, ours: Cost, theirs: Cost) -> dict[str, Any]:
+    """Returns what each kernel of a file costs on both sides, as --out holds it."""
+    return {
+        "file": name,
+        "kernels": kernels,
+        "seconds": ours.seconds / kernels,
+        "peer_seconds": theirs.seconds / kernels,
+        "bytes": round(ours.object_bytes / kernels),
+        "peer_bytes": round(theirs.object_bytes / kernels),
+    }
+
+
 def main() -> int:
     """Runs the command line; returns the process's exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -95,6 +110,9 @@ def main() -> int:
     parser.add_argument("--archs", default="8.0,8.9", help="architectures of the kernels")
     parser.add_argument("--only", default="", help="only files whose names hold this")
     parser.add_argument("--bazel", default="./bazelw", help="the Bazel command")
+    parser.add_argument(
+        "--out", type=Path, help="file for the figures, JSON; //tools/charts takes it"
+    )
     options = parser.parse_args()
     template = options.vllm / "moe/marlin_moe_wna16"
     if not (template / "marlin_template.h").is_file():
@@ -103,10 +121,12 @@ def main() -> int:
     # What its own build adds to nvcc's flags.
     theirs_options = ["--expt-relaxed-constexpr", "--disable-warnings"]
     theirs_options += [f"-I{folder.resolve()}" for folder in folders]
-    print(machine_line())
+    machine = machine_line()
+    print(machine)
     print(_LINE.format("", "kernels", "s each", "peer", "", "bytes", "peer", ""))
     sums = (Cost(), Cost())
     total = 0
+    points = []
     with tempfile.TemporaryDirectory() as kept:
         work = Path(kept)
         files: dict[str, dict[str, list[Kernel]]] = {}
@@ -126,9 +146,13 @@ def main() -> int:
             theirs_compiler = compiler.without(*_OWN_OPTIONS)
             theirs = compile_source(theirs_compiler, text, theirs_options, work)
             print_line(name, len(all_kernels), ours, theirs)
+            points.append(point(name, len(all_kernels), ours, theirs))
             sums = (sums[0] + ours, sums[1] + theirs)
             total += len(all_kernels)
     print_line("all", total, *sums)
+    if options.out:
+        results = {"machine": {"device": machine}, "points": points}
+        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
