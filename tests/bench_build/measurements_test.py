@@ -85,7 +85,7 @@ def test_the_peers_kernels_are_compiled_beside_ours(bazel: str, tmp_path: Path):
     folder = tmp_path / "csrc/moe/marlin_moe_wna16"
     folder.mkdir(parents=True)
     (folder / "kernel.h").write_text(
-        """#include "scalar_type.hpp"
+        """#include "marlin_moe/scalar_type.hpp"
 #define MARLIN_KERNEL_PARAMS int* out
 """
     )
