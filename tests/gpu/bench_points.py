@@ -32,6 +32,16 @@ LAYERS = (
     Layer("dsv3_down", 256, 8, 2048, 7168, True),
 )
 
+# Layers with few columns, as tensor parallelism leaves them: over 2, 4 and 8 GPUs of Qwen3-30B-A3B,
+# over 8 of gpt-oss-20b (2880 rows and 720 columns, padded to multiples of 128) and of DeepSeek-V3.
+NARROW_LAYERS = (
+    Layer("qwen3_up_tp2", 128, 8, 2048, 768, False),
+    Layer("qwen3_up_tp4", 128, 8, 2048, 384, False),
+    Layer("qwen3_up_tp8", 128, 8, 2048, 192, False),
+    Layer("gpt_oss_up_tp8", 32, 4, 2944, 768, False),
+    Layer("dsv3_up_tp8", 256, 8, 7168, 512, False),
+)
+
 
 @dataclass(frozen=True)
 class Quantisation:
@@ -95,9 +105,11 @@ Point = tuple[Layer, Quantisation, int]
 
 
 def selected(
-    options: argparse.Namespace, cases: Sequence[Quantisation] = QUANTISATIONS
+    options: argparse.Namespace,
+    cases: Sequence[Quantisation] = QUANTISATIONS,
+    layers: Sequence[Layer] = LAYERS,
 ) -> list[Point]:
-    """Returns the points asked for, case by case.
+    """Returns the points asked for, case by case; of LAYERS, a case has only its first ones.
 
     Raises:
       SystemExit: there is none.
@@ -106,7 +118,7 @@ def selected(
         (layer, case, tokens)
         for case in cases
         if options.case in case.name and (options.case or not case.optional)
-        for layer in LAYERS[: case.layers]
+        for layer in (layers[: case.layers] if layers is LAYERS else layers)
         if options.only in layer.name
         for tokens in options.tokens
     ]
@@ -115,6 +127,6 @@ def selected(
             f"no point has {options.case!r} in its --case, {options.only!r} in its layer (--only) "
             f"and {options.tokens} as its --tokens; the cases are "
             f"{', '.join(case.name for case in cases)}, the layers "
-            f"{', '.join(layer.name for layer in LAYERS)}"
+            f"{', '.join(layer.name for layer in layers)}"
         )
     return points

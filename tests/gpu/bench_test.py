@@ -12,7 +12,7 @@ import driver_options
 import numpy as np
 import pytest
 import vllm_operator
-from bench_points import LAYERS, QUANTISATIONS, TOKENS, Layer, Quantisation, selected
+from bench_points import LAYERS, NARROW_LAYERS, QUANTISATIONS, TOKENS, Layer, Quantisation, selected
 
 _CASES = [case for case in QUANTISATIONS if case.name in vllm_operator.CASES]
 _SMALL = Layer("small", 4, 2, 256, 128, False)
@@ -53,6 +53,14 @@ def test_optional_cases_have_to_be_named():
     assert {case.name for _, case, _ in selected(_options("s8_u4b8_ch"))} == {"s8_u4b8_ch"}
     few = selected(_options(only="down", tokens=(3,)))
     assert few and all(layer.down and tokens == 3 for layer, _, tokens in few)
+
+
+def test_narrow_layers_are_taken_for_each_case():
+    few = selected(_options("bf16_u4b8", tokens=(1, 16)), layers=NARROW_LAYERS)
+    assert [layer for layer, _, tokens in few if tokens == 1] == list(NARROW_LAYERS)
+    assert all(192 <= layer.n <= 768 and 2048 <= layer.k <= 7168 for layer in NARROW_LAYERS)
+    # Multiples of the tile (128, 64, 128).
+    assert all(layer.k % 128 == 0 and layer.n % 64 == 0 for layer in NARROW_LAYERS)
 
 
 @pytest.mark.parametrize(
