@@ -100,6 +100,21 @@ def families_needed(archs):
         if any([arch.capability in family["capabilities"] for arch in archs])
     ]
 
+def extra_families():
+    """Returns the names of the families that are left out where nobody asks for them, in table order."""
+    return [family["name"] for family in FAMILIES if family["extra"]]
+
+def check_extra_families(names):
+    """Returns the empty string, or what is wrong with a list of names of extra families."""
+    known = extra_families()
+    for name in names:
+        if name not in known:
+            return "extra_families: \"{}\" is not allowed; allowed: {}, or none".format(
+                name,
+                ", ".join(known),
+            )
+    return ""
+
 def _major(arch):
     return int(arch.capability.split(".")[0])
 
@@ -140,10 +155,15 @@ def family_specs(name, archs, exact):
       A list of arch specs of rules_cuda, one gencode each (`compute_80:sm_80`): cubins ascending,
       then PTX ascending. Empty if the family runs on none of the archs.
     """
-    return arch_specs(
-        [arch for arch in archs if arch.capability in _family(name)["capabilities"]],
-        exact,
-    )
+    return arch_specs(_archs_of(_family(name), archs), exact)
+
+def _archs_of(family, archs):
+    """Returns which of the archs a family is compiled for: its own variant of each, if it has one."""
+    served = [arch for arch in archs if arch.capability in family["capabilities"]]
+    if not family["suffix"]:
+        return served
+    capabilities = {arch.capability: None for arch in served}
+    return [_arch(capability, family["suffix"], False) for capability in capabilities]
 
 def arch_specs(archs, exact):
     """Returns the arch specs of rules_cuda for archs, whatever family they are for.
@@ -174,11 +194,11 @@ def all_family_specs(name):
     Returns:
       A list of arch specs of rules_cuda.
     """
-    archs = [arch for arch in all_archs() if arch.capability in _family(name)["capabilities"]]
-    return (
-        ["compute_{0}:sm_{0}".format(arch.number) for arch in archs] +
-        ["compute_{0}:compute_{0}".format(arch.number) for arch in archs]
-    )
+    family = _family(name)
+    archs = _archs_of(family, all_archs())
+    cubins = ["compute_{0}:sm_{0}".format(arch.number) for arch in archs]
+    ptx = ["compute_{0}:compute_{0}".format(arch.number) for arch in archs]
+    return cubins if family["suffix"] else cubins + ptx
 
 def unsupported_specs(specs, supported_numbers):
     """Returns those specs that the CUDA rules do not know the architecture of.

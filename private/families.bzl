@@ -25,15 +25,23 @@ ARCHS = [
 # between devices of one major version, but not between these and the others.
 TEGRA_CAPABILITIES = ["8.7", "8.8", "11.0"]
 
-# A kernel family is a set of kernels that share file prefix, pipeline depth and the capabilities
-# they can run on.
+# A kernel family is a set of kernels that share file prefix, template, pipeline depth and the
+# capabilities they can run on.
 #   capabilities: what its files are compiled for, out of those asked for.
+#   suffix: the variant of these that they are compiled for, whichever is asked for; PTX of an
+#     architecture-specific variant runs nowhere else, so none is embedded. Empty: as asked for.
+#   template: the kernel template that its files instantiate.
+#   extra: whether it is beyond the documented families: it needs this module's kernels, and is left
+#     out where extra_families does not name it.
 #   a_types, c_types: activation and output types its instantiations may have.
-#   stages: depth of the shared-memory pipeline.
+#   stages: depth of the shared-memory pipeline; 0: as many stages as fit.
 FAMILIES = [
     {
         "name": "sm75",
         "capabilities": ["7.5"],
+        "suffix": "",
+        "template": "Marlin",
+        "extra": False,
         "a_types": ["kFloat16", "kS8"],
         "c_types": ["kFloat16"],
         "stages": 2,
@@ -41,6 +49,9 @@ FAMILIES = [
     {
         "name": "sm80",
         "capabilities": ["8.0", "8.6", "8.7", "8.8", "8.9", "9.0", "10.0", "10.3", "11.0", "12.0", "12.1"],
+        "suffix": "",
+        "template": "Marlin",
+        "extra": False,
         "a_types": ["kFloat16", "kBFloat16", "kS8"],
         "c_types": ["kFloat16", "kBFloat16"],
         "stages": 4,
@@ -48,9 +59,22 @@ FAMILIES = [
     {
         "name": "sm89",
         "capabilities": ["8.9", "12.0", "12.1"],
+        "suffix": "",
+        "template": "Marlin",
+        "extra": False,
         "a_types": ["kFE4M3fn"],
         "c_types": ["kFloat16", "kBFloat16"],
         "stages": 4,
+    },
+    {
+        "name": "sm90",
+        "capabilities": ["9.0"],
+        "suffix": "a",
+        "template": "MarlinSm90",
+        "extra": True,
+        "a_types": ["kFloat16", "kBFloat16"],
+        "c_types": ["kFloat16", "kBFloat16"],
+        "stages": 0,
     },
 ]
 

@@ -7,14 +7,15 @@ two requests that need the same families share one action and its cached result.
 
 load("@bazel_skylib//rules:common_settings.bzl", "BuildSettingInfo")
 load("@rules_cuda//cuda:defs.bzl", "cuda_archs")
-load(":archs.bzl", "all_archs", "families_needed", "parse_cuda_archs", "unsupported_specs")
+load(":archs.bzl", "all_archs", "extra_families", "families_needed", "parse_cuda_archs", "unsupported_specs")
 load(":families.bzl", "FAMILIES")
-load(":providers.bzl", "CudaArchsSettingInfo", "MarlinGeneratedInfo")
+load(":providers.bzl", "CudaArchsSettingInfo", "ExtraFamiliesSettingInfo", "MarlinGeneratedInfo")
 load(":quant_scheme.bzl", "bits_of", "select_schemes", "tiles_of")
-load(":quant_schemes.bzl", "KERNEL_COSTS", "PART_COST", "SCHEME_HEADERS")
+load(":quant_schemes.bzl", "KERNEL_COSTS", "PART_COST", "SCHEME_HEADERS", "SM90_KERNEL_COST", "SM90_TILES")
 load(":settings.bzl", "ANY_FAMILY", "specs_for")
 
 _SELECTOR = "kernel_selector.h"
+_SM90_SELECTOR = "sm90_kernel_selector.h"
 _MANIFEST = "manifest.json"
 
 def _part_names(stem, costs):
@@ -51,24 +52,40 @@ def kernel_files(family, schemes):
     headers = {}
     for scheme in schemes:
         for a_type in scheme["a_type"]:
-            kernel_costs = dict(KERNEL_COSTS[bits_of(a_type)])
             for c_type in scheme["c_type"] or [a_type]:
                 if a_type not in family["a_types"] or c_type not in family["c_types"]:
                     continue
                 types = [name[1:].lower() for name in [a_type, scheme["b_type"], c_type]]
                 stem = "{}_kernel_{}".format(family["name"], "_".join(types))
-                headers[stem] = _scheme_header(a_type, scheme["b_type"])
                 for group in scheme["group_blocks"]:
-                    scales = (scheme["s_type"] or c_type, group)
-                    tiles = stems.setdefault(stem, {}).setdefault(scales, {})
-                    for tile in tiles_of(scheme):
-                        for m_blocks in tile[-1]:
-                            tiles[tuple(tile[:-1]), m_blocks] = kernel_costs[m_blocks]
+                    costs = _tile_costs(family, scheme, a_type, c_type, group)
+                    if costs:
+                        headers[stem] = _scheme_header(a_type, scheme["b_type"])
+                        scales = (scheme["s_type"] or c_type, group)
+                        stems.setdefault(stem, {}).setdefault(scales, {}).update(costs)
     return [
         struct(name = name, header = headers[stem])
         for stem in sorted(stems)
         for name in _part_names(stem, [_sum(tiles.values()) for tiles in stems[stem].values()])
     ]
+
+def _tile_costs(family, scheme, a_type, c_type, group):
+    """Returns a dict from the tiles of a scheme's kernels of one kind to what each costs."""
+    if family["name"] == "sm90":
+        s_type = scheme["s_type"] or c_type
+        return {
+            tile: SM90_KERNEL_COST
+            for row in SM90_TILES
+            if a_type in row["a_types"] and scheme["b_type"] in row["b_types"] and
+               s_type == (row["s_type"] or c_type) and group in row["group_blocks"]
+            for tile in row["tiles"]
+        }
+    kernel_costs = dict(KERNEL_COSTS[bits_of(a_type)])
+    return {
+        (tuple(tile[:-1]), m_blocks): kernel_costs[m_blocks]
+        for tile in tiles_of(scheme)
+        for m_blocks in tile[-1]
+    }
 
 def _sum(numbers):
     total = 0
@@ -88,19 +105,31 @@ def source_groups(family, scheme_headers):
 
     Args:
       family: an entry of FAMILIES.
-      scheme_headers: whether the files include headers of SCHEME_HEADERS.
+      scheme_headers: whether the files include headers of SCHEME_HEADERS; only then are there
+        extra families.
 
     Returns:
       A list of structs: `name`, which is that of its output group, and `header`, the entry of
       SCHEME_HEADERS that its files include, None if the family is one group.
     """
     if not scheme_headers:
-        return [struct(name = family["name"], header = None)]
+        return [] if family["extra"] else [struct(name = family["name"], header = None)]
     return [
         struct(name = "{}.{}".format(family["name"], header["name"]), header = header["name"])
         for header in SCHEME_HEADERS
-        if [a_type for a_type in header["a_types"] if a_type in family["a_types"]]
+        if _may_include(family, header)
     ]
+
+def _may_include(family, header):
+    """Returns whether a family has kernels of the types that a scheme header is for."""
+    a_types = [a_type for a_type in header["a_types"] if a_type in family["a_types"]]
+    if family["name"] != "sm90":
+        return bool(a_types)
+    return any([
+        any([a_type in row["a_types"] for a_type in a_types]) and
+        any([b_type in row["b_types"] for b_type in header["b_types"]])
+        for row in SM90_TILES
+    ])
 
 def _requested_archs(ctx):
     if ctx.attr.archs_from_flag:
@@ -116,9 +145,18 @@ def _requested_schemes(ctx):
         fail("\n" + chosen.error)
     return chosen.schemes
 
+def _extra_families(ctx):
+    """Returns those of extra_families() that the target shall have."""
+    if not ctx.attr.extra_families_from_flag:
+        return ctx.attr.extra_families
+    if not ctx.attr.scheme_headers:
+        return []
+    return ctx.attr._extra_families[ExtraFamiliesSettingInfo].families
+
 def _files_by_family(ctx, archs, schemes):
     """Returns a dict from family to its kernel_files(), without families that have none."""
-    needed = families_needed(archs)
+    left_out = [family for family in extra_families() if family not in _extra_families(ctx)]
+    needed = [family for family in families_needed(archs) if family not in left_out]
     files = {}
     for family in FAMILIES:
         if family["name"] in needed or family["name"] in ctx.attr.test_family_archs:
@@ -182,7 +220,8 @@ def _marlin_generated_impl(ctx):
     sources = {family: [declare(file.name) for file in files[family]] for family in families}
     selector = declare(_SELECTOR)
     manifest = declare(_MANIFEST)
-    outputs = [file for family in families for file in sources[family]] + [selector, manifest]
+    selectors = [selector] + ([declare(_SM90_SELECTOR)] if "sm90" in families else [])
+    outputs = [file for family in families for file in sources[family]] + selectors + [manifest]
 
     spec = ctx.actions.declare_file("{}/spec.json".format(ctx.label.name))
     ctx.actions.write(spec, _spec_content(ctx, families, schemes))
@@ -217,13 +256,14 @@ def _marlin_generated_impl(ctx):
             manifest = manifest,
             schemes = [scheme["name"] for scheme in schemes],
             selector = selector,
+            selectors = selectors,
             sources = sources,
             specs = specs,
         ),
         OutputGroupInfo(
             generated = depset(outputs),
             manifest = depset([manifest]),
-            selector = depset([selector]),
+            selector = depset(selectors),
             spec = depset([spec]),
             **groups
         ),
@@ -236,6 +276,8 @@ marlin_generated = rule(
         "argument_error": attr.string(doc = "What is wrong with the macro's arguments, or empty."),
         "cuda_archs": attr.string_list(doc = "CUDA architectures, unless the flag decides."),
         "directory": attr.string(mandatory = True, doc = "Where the files go in this package."),
+        "extra_families": attr.string_list(doc = "Names of extra families, unless the flag decides."),
+        "extra_families_from_flag": attr.bool(doc = "Whether the flag //:extra_families decides."),
         "extra_quant_schemes": attr.string_list(doc = "What quant_scheme() returned."),
         "has_srcs": attr.bool(doc = "Whether hand-written sources are compiled as well."),
         "kernel_namespace": attr.string(mandatory = True, doc = "C++ namespace of the kernels."),
@@ -250,6 +292,7 @@ marlin_generated = rule(
         ),
         "type_namespace": attr.string(mandatory = True, doc = "C++ namespace of the scalar types."),
         "_cuda_archs": attr.label(default = "//:cuda_archs"),
+        "_extra_families": attr.label(default = "//:extra_families"),
         "_empty": attr.label(allow_single_file = True, default = ":empty.h"),
         "_generator": attr.label(
             cfg = "exec",

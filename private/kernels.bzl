@@ -12,7 +12,7 @@ depend on the architectures asked for.
 """
 
 load("@rules_cuda//cuda:defs.bzl", "cuda_library", SUPPORTED_NUMBERS = "cuda_archs")
-load(":archs.bzl", "parse_cuda_archs")
+load(":archs.bzl", "check_extra_families", "parse_cuda_archs")
 load(
     ":cuda_sources.bzl",
     "HOST_OPTIMISED",
@@ -82,6 +82,16 @@ def _check_archs(given):
         )
     return parse_cuda_archs(given)
 
+def _check_extra_families(given, own_template):
+    """Checks the type of extra_families, then its content."""
+    if given == None:
+        return ""
+    if type(given) != type([]) or any([type(family) != type("") for family in given]):
+        return "extra_families = {} is not allowed; allowed: a list of strings, without select(); for a choice by configuration leave it out and use the flag --@marlin_moe_kernels//:extra_families".format(repr(given))
+    if given and not own_template:
+        return "extra_families = {} is not allowed with kernel_hdrs of another kernel tree; allowed: []".format(repr(given))
+    return check_extra_families(given)
+
 def _target_specs(family, given, archs, test_family_archs):
     """Returns the value of cuda_library's archs."""
     if family in test_family_archs:
@@ -103,6 +113,7 @@ def marlin_moe_kernels(
         cuda_archs = None,
         quant_schemes = None,
         extra_quant_schemes = [],
+        extra_families = None,
         srcs = [],
         hdrs = [],
         deps = [],
@@ -141,6 +152,10 @@ def marlin_moe_kernels(
         `private/quant_schemes.bzl`. Default: all of them.
       extra_quant_schemes: list of schemes that are not in the table, made by
         [quant_scheme](#quant_scheme).
+      extra_families: list of names of kernel families beyond the documented ones: `sm90`, which is
+        for capability 9.0 alone, always compiled for `sm_90a`. Its kernels have another template
+        and a selector of their own, `sm90_kernel_selector.h`. Default: the flag
+        `--@marlin_moe_kernels//:extra_families`; none with `kernel_hdrs` of another kernel tree.
       srcs: hand-written CUDA sources that go with the kernels, such as the code that launches them.
         They can include `kernel_selector.h`, `hdrs` and `kernel_hdrs`, and are compiled for all
         architectures of the kernels.
@@ -180,6 +195,7 @@ def marlin_moe_kernels(
         archs_from_flag = cuda_archs == None,
         argument_error = (
             checked.error or
+            _check_extra_families(extra_families, own_template) or
             _check_choice("selector", selector, _SELECTOR_STYLES) or
             _check_statement("selector_fallback", selector_fallback) or
             _check_choice("compress_mode", compress_mode, _COMPRESS_MODES) or
@@ -188,6 +204,8 @@ def marlin_moe_kernels(
         ),
         cuda_archs = [arch.name for arch in checked.archs],
         directory = name,
+        extra_families = [str(family) for family in extra_families] if type(extra_families) == type([]) else [],
+        extra_families_from_flag = extra_families == None,
         extra_quant_schemes = extra_quant_schemes,
         has_srcs = bool(srcs),
         kernel_namespace = str(kernel_namespace),
@@ -249,6 +267,8 @@ def marlin_moe_kernels(
                 **common
             )
             scheme_hdrs = [Label("//csrc/marlin_moe/kernel:" + group.header)] if group.header else []
+            if family["extra"]:
+                scheme_hdrs.append(Label("//csrc/marlin_moe/kernel/{0}:{0}".format(family["name"])))
             cuda_library(
                 name = libraries[group.name],
                 srcs = [libraries[group.name] + ".generated"],

@@ -60,12 +60,12 @@ def _marlin_selector_impl(ctx):
     info = ctx.attr.generated[MarlinGeneratedInfo]
     built = ctx.actions.declare_file("kernels_built.h", sibling = info.selector)
     ctx.actions.write(built, _kernels_built(info))
-    return [DefaultInfo(files = depset([info.selector])), _header_info([info.selector, built])]
+    return [DefaultInfo(files = depset(info.selectors)), _header_info(info.selectors + [built])]
 
 marlin_selector = rule(
     implementation = _marlin_selector_impl,
     attrs = {"generated": attr.label(mandatory = True, providers = [MarlinGeneratedInfo])},
-    doc = "Makes kernel_selector.h includable by its name, and kernels_built.h beside it.",
+    doc = "Makes selectors includable by their names, and kernels_built.h beside them.",
     provides = [CcInfo],
 )
 
@@ -132,13 +132,13 @@ def _marlin_kernels_library_impl(ctx):
             specs = generated.specs,
         ),
         OutputGroupInfo(
-            generated = depset(sources + [generated.selector, generated.manifest]),
+            generated = depset(sources + generated.selectors + [generated.manifest]),
             manifest = depset([generated.manifest]),
             objects = depset(transitive = [
                 target[OutputGroupInfo].pic_objects
                 for target in compiled
             ]),
-            selector = depset([generated.selector]),
+            selector = depset(generated.selectors),
         ),
     ]
 

@@ -7,6 +7,13 @@ CudaArchsSettingInfo = provider(
     },
 )
 
+ExtraFamiliesSettingInfo = provider(
+    doc = "The checked value of the flag `//:extra_families`.",
+    fields = {
+        "families": "List of names of kernel families.",
+    },
+)
+
 MarlinGeneratedInfo = provider(
     doc = "What one generator action writes.",
     fields = {
@@ -15,6 +22,7 @@ MarlinGeneratedInfo = provider(
         "manifest": "File: manifest.json, which lists every instantiation with its file.",
         "schemes": "List of the names of the quantisation schemes used.",
         "selector": "File: kernel_selector.h.",
+        "selectors": "List of Files: it, and sm90_kernel_selector.h if there is that family.",
         "sources": "Dict from family name to the list of its kernel Files.",
         "specs": "Dict from family name, or `srcs`, to the list of arch specs it is compiled for.",
     },

@@ -21,6 +21,30 @@ TILE_SETS = {
     ],
 }
 
+# Tiles of the family sm90, by the types and group sizes of the kernels: (block_rows, thread_n,
+# blocks_per_sm). block_rows and thread_n are the extent of a block's tile in M and N,
+# blocks_per_sm is how many thread blocks share a multiprocessor. Schemes whose types and groups are
+# not in the table have no kernel of the family. At most 250 kernels in all.
+#   s_type empty: the c_type.
+SM90_TILES = [
+    {
+        "a_types": ["kFloat16", "kBFloat16"],
+        "b_types": ["kU4B8"],
+        "s_type": "",
+        "group_blocks": [8],
+        "tiles": [
+            (24, 512, 1),
+            (32, 256, 2),
+            (32, 512, 1),
+            (48, 512, 1),
+            (80, 512, 1),
+            (144, 256, 1),
+            (160, 256, 1),
+            (176, 256, 1),
+        ],
+    },
+]
+
 # Headers of this module's kernels that only the kernels of some types include, beside
 # marlin_template.h: `name`.cuh. Each has a library of its own, so that a change of one compiles
 # no other kernels again.
@@ -41,6 +65,7 @@ KERNEL_COSTS = {
     16: [(0.5, 70), (1, 90), (2, 100), (3, 120), (4, 130)],
     8: [(1, 65), (2, 70), (3, 80), (4, 90)],
 }
+SM90_KERNEL_COST = 250
 PART_COST = 2600
 
 # Fields of a scheme:

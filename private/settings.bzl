@@ -9,9 +9,9 @@ actions depend on its own specs only.
 
 load("@bazel_skylib//rules:common_settings.bzl", "BuildSettingInfo")
 load("@rules_cuda//cuda:defs.bzl", "CudaArchsInfo")
-load(":archs.bzl", "all_archs", "all_family_specs", "arch_specs", "family_specs", "parse_cuda_archs")
+load(":archs.bzl", "all_archs", "all_family_specs", "arch_specs", "check_extra_families", "family_specs", "parse_cuda_archs")
 load(":families.bzl", "FAMILIES")
-load(":providers.bzl", "CudaArchsSettingInfo")
+load(":providers.bzl", "CudaArchsSettingInfo", "ExtraFamiliesSettingInfo")
 
 # Stands for sources that are compiled for all cubins of a request, whatever family they serve.
 ANY_FAMILY = "any"
@@ -51,6 +51,20 @@ cuda_archs_setting = rule(
     doc = "The CUDA architectures to compile kernels for, as text; fails if it is not understood. " +
           "Empty: what rules_cuda's own flag asks for.",
     provides = [CudaArchsSettingInfo],
+)
+
+def _extra_families_setting_impl(ctx):
+    families = [name for name in ctx.build_setting_value.replace(",", " ").split(" ") if name]
+    error = check_extra_families(families)
+    if error:
+        fail("\n" + error)
+    return [ExtraFamiliesSettingInfo(families = families)]
+
+extra_families_setting = rule(
+    implementation = _extra_families_setting_impl,
+    build_setting = config.string(flag = True),
+    doc = "The kernel families beyond the documented ones that are built, separated by commas.",
+    provides = [ExtraFamiliesSettingInfo],
 )
 
 def specs_for(family, archs, exact):

@@ -42,9 +42,11 @@ def test_every_file_includes_the_header_of_its_types(shared_kernel_files, tables
     for case in shared_kernel_files:
         headers = {kernel.file: scheme_headers(kernel, tables) for kernel in case.kernels}
         assert headers == {name: [f"{header}.cuh"] for name, header in case.files.items()}
-    texts = kernel_texts(render(spec_for_archs(ARCHS, tables), tables))
+    spec = spec_for_archs(f"{ARCHS},9.0", tables, extra_families=["sm90"])
+    texts = kernel_texts(render(spec, tables))
+    sm90_template = ["kernel.h", "sm90/sm90_template.h"]
     expected = {
-        name: [*TEMPLATE, f"{header}.cuh"]
+        name: [*(sm90_template if name.startswith("sm90_") else TEMPLATE), f"{header}.cuh"]
         for case in shared_kernel_files
         if not case.custom
         for name, header in case.files.items()

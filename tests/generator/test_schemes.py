@@ -179,7 +179,7 @@ def test_a_scheme_is_refused_or_all_its_kernels_are_allowed(raw):
     for kernel in kernels:
         a_type, b_type, c_type, s_type = kernel.types
         assert a_type.bits == 8 or a_type == c_type
-        assert not (kernel.m_block_size_8 and a_type.bits == 8)
+        assert not (kernel.shape.get("m_block_size_8") and a_type.bits == 8)
         assert any(
             row.b_type == b_type.name
             and a_type.name in row.a_types
@@ -211,6 +211,6 @@ def test_kernels_that_two_schemes_share_appear_once(tables):
     shared = [kernel for kernel in kernels if kernel.schemes == ("awq_int4", "my_int4")]
     own = [kernel for kernel in kernels if kernel.schemes == ("my_int4",)]
     # (128, 128, 256) has m 1 in the table's scheme, m 2 in this one only; families sm75 and sm80.
-    assert [kernel.thread_m_blocks for kernel in shared] == [1, 1]
-    assert [kernel.thread_m_blocks for kernel in own] == [2, 2]
+    assert [kernel.shape["thread_m_blocks"] for kernel in shared] == [1, 1]
+    assert [kernel.shape["thread_m_blocks"] for kernel in own] == [2, 2]
     assert len({(k.types, *k.shape.values()) for k in kernels}) == len(kernels)

@@ -33,11 +33,18 @@ SM80_GROUPS = {
     ],
 }
 SM89_GROUPS = {"fp8_activations": ["sm89_kernel_fe4m3fn_fe2m1f_bfloat16.cu"]}
-SM75_FILES, SM80_FILES, SM89_FILES = [
+SM90_GROUPS = {
+    "int4_weights": [
+        "sm90_kernel_bfloat16_u4b8_bfloat16.cu",
+        "sm90_kernel_float16_u4b8_float16.cu",
+    ],
+}
+SM75_FILES, SM80_FILES, SM89_FILES, SM90_FILES = [
     [file for files in groups.values() for file in files]
-    for groups in [SM75_GROUPS, SM80_GROUPS, SM89_GROUPS]
+    for groups in [SM75_GROUPS, SM80_GROUPS, SM89_GROUPS, SM90_GROUPS]
 ]
 COMMON_FILES = ["kernel_selector.h", "manifest.json"]
+SM90_COMMON_FILES = ["kernel_selector.h", "sm90_kernel_selector.h", "manifest.json"]
 
 _WRONG_SCHEME = quant_scheme(
     name = "my_int4",
@@ -122,6 +129,18 @@ WRONG_TARGETS = {
         {"type_namespace": "_Types"},
         "type_namespace = \"_Types\" is not allowed; allowed: a C++ namespace",
     ),
+    "wrong_extra_family": (
+        {"extra_families": ["sm90", "sm80"]},
+        "extra_families: \"sm80\" is not allowed; allowed: sm90, or none",
+    ),
+    "extra_families_as_string": (
+        {"extra_families": "sm90"},
+        "extra_families = \"sm90\" is not allowed; allowed: a list of strings, without select()",
+    ),
+    "extra_families_of_another_template": (
+        {"extra_families": ["sm90"], "kernel_hdrs": ["other/kernel.h", "other/marlin_template.h"]},
+        "extra_families = [\"sm90\"] is not allowed with kernel_hdrs of another kernel tree; allowed: []",
+    ),
     "no_kernel_headers": (
         {"kernel_hdrs": ["lonely/marlin_template.h"]},
         "kernel_hdrs lacks kernel.h: generated kernels include kernel.h and marlin_template.h",
@@ -172,6 +191,19 @@ def rule_fixtures(name):
             quant_schemes = SCHEMES,
             tags = ["manual"],
         )
+    for suffix, archs, extra_families in [
+        ("9.0_and_sm90", ["9.0"], ["sm90"]),
+        ("9.0a_and_sm90", ["9.0a+PTX", "9.0", "8.0"], ["sm90"]),
+        ("9.0_without_sm90", ["9.0"], []),
+        ("8.9_and_sm90", ["8.9"], ["sm90"]),
+    ]:
+        marlin_moe_kernels(
+            name = "{}_{}".format(name, suffix),
+            cuda_archs = archs,
+            extra_families = extra_families,
+            quant_schemes = SCHEMES,
+            tags = ["manual"],
+        )
     marlin_moe_kernels(
         name = name + "_elsewhere",
         cuda_archs = ["8.9"],
@@ -190,6 +222,13 @@ def rule_fixtures(name):
     marlin_moe_kernels(
         name = name + "_with_other_headers",
         cuda_archs = ["8.0"],
+        kernel_hdrs = ["other/kernel.h", "other/marlin_template.h"],
+        quant_schemes = SCHEMES,
+        tags = ["manual"],
+    )
+
+    marlin_moe_kernels(
+        name = name + "_with_other_headers_for_flag",
         kernel_hdrs = ["other/kernel.h", "other/marlin_template.h"],
         quant_schemes = SCHEMES,
         tags = ["manual"],

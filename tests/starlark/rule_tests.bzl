@@ -7,6 +7,7 @@ load("//private:quant_schemes.bzl", "SCHEME_HEADERS")
 load(":rule_fixtures.bzl", "COMMON_FILES", "SM75_FILES", "SM80_FILES", "SM89_FILES")
 
 _CUDA_ARCHS = str(Label("//:cuda_archs"))
+_EXTRA_FAMILIES = str(Label("//:extra_families"))
 _RULES_CUDA_ARCHS = str(Label("@rules_cuda//cuda:archs"))
 _SASS = str(Label("//:sass"))
 _COMPILATION_MODE = "//command_line_option:compilation_mode"
@@ -50,6 +51,18 @@ generated_files_for_sm89_test = analysistest.make(
     _generated_files_impl,
     attrs = _generated_files_attrs,
     config_settings = {_CUDA_ARCHS: "sm_89,8.0+PTX"},
+)
+
+generated_files_for_hopper_test = analysistest.make(
+    _generated_files_impl,
+    attrs = _generated_files_attrs,
+    config_settings = {_CUDA_ARCHS: "9.0", _EXTRA_FAMILIES: "sm90"},
+)
+
+generated_files_for_hopper_without_sm90_test = analysistest.make(
+    _generated_files_impl,
+    attrs = _generated_files_attrs,
+    config_settings = {_CUDA_ARCHS: "9.0", _EXTRA_FAMILIES: ""},
 )
 
 def _number_of_files_impl(ctx):
@@ -148,6 +161,12 @@ compiled_for_flag_test = analysistest.make(
     _compiled_impl,
     attrs = _compiled_attrs,
     config_settings = {_CUDA_ARCHS: "12.0,8.6,12.1+PTX,8.0"},
+)
+
+compiled_for_hopper_test = analysistest.make(
+    _compiled_impl,
+    attrs = _compiled_attrs,
+    config_settings = {_CUDA_ARCHS: "8.0,9.0+PTX", _EXTRA_FAMILIES: "sm90"},
 )
 
 compiled_for_flag_of_rules_cuda_test = analysistest.make(
@@ -332,5 +351,12 @@ empty_flag_is_named_test = analysistest.make(
     _wrong_argument_is_named_impl,
     attrs = {"message": attr.string(mandatory = True)},
     config_settings = {_CUDA_ARCHS: " , "},
+    expect_failure = True,
+)
+
+wrong_extra_families_flag_is_named_test = analysistest.make(
+    _wrong_argument_is_named_impl,
+    attrs = {"message": attr.string(mandatory = True)},
+    config_settings = {_EXTRA_FAMILIES: "sm90,sm100"},
     expect_failure = True,
 )

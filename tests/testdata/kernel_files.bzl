@@ -107,6 +107,28 @@ KERNEL_FILES = [
         },
     },
     {
+        "about": "every scheme of the table, of which few have kernels here",
+        "family": "sm90",
+        "schemes": [
+            "awq_int4",
+            "gptq_int4",
+            "int8",
+            "fp8",
+            "nvfp4",
+            "mxfp4",
+            "awq_int4_a8",
+            "gptq_int4_a8",
+            "gptq_int4_afp8",
+            "awq_int4_afp8",
+            "mxfp4_afp8",
+        ],
+        "custom": [],
+        "files": {
+            "sm90_kernel_bfloat16_u4b8_bfloat16.cu": "int4_weights",
+            "sm90_kernel_float16_u4b8_float16.cu": "int4_weights",
+        },
+    },
+    {
         "about": "kernels that two schemes share count once",
         "family": "sm80",
         "schemes": [
@@ -234,6 +256,34 @@ KERNEL_FILES = [
         "files": {
             "sm80_kernel_float16_u4_float16.cu": "int4_weights",
             "sm80_kernel_float16_u4_float16_2.cu": "int4_weights",
+        },
+    },
+    {
+        "about": "a custom scheme has the family's tiles, where its types and groups have any",
+        "family": "sm90",
+        "schemes": [],
+        "custom": [
+            {
+                "name": "my_int4",
+                "a_type": ["kFloat16"],
+                "b_type": "kU4B8",
+                "c_type": [],
+                "s_type": "",
+                "tiles": [[64, 128, 128, [1]]],
+                "group_blocks": [4, 8],
+            },
+            {
+                "name": "my_int4_of_small_groups",
+                "a_type": ["kBFloat16"],
+                "b_type": "kU4B8",
+                "c_type": [],
+                "s_type": "",
+                "tiles": [[64, 128, 128, [1]]],
+                "group_blocks": [2],
+            },
+        ],
+        "files": {
+            "sm90_kernel_float16_u4b8_float16.cu": "int4_weights",
         },
     },
 ]

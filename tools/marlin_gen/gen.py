@@ -3,7 +3,8 @@
 On the command line, with every kernel of the table that the architectures can run:
   gen.py "8.0,8.9,9.0" [DIR] [--schemes gptq_int4,mxfp4] [--scheme FILE.json ...]
          [--selector switch|chain] [--type-namespace NAME] [--kernel-namespace NAME]
-         [--no-scheme-headers] [--selector-fallback STATEMENT] [--clean]
+         [--no-scheme-headers] [--selector-fallback STATEMENT] [--extra-families sm90]
+         [--clean]
   gen.py "8.0,8.9" --list [--json] [--filter schemes=mxfp4 ...]
                                        shows the kernels, writes nothing
   gen.py --list-schemes                shows the names for --schemes
@@ -89,6 +90,7 @@ def generate_new_kernels(
     kernel_namespace: str = specs.DEFAULT_KERNEL_NAMESPACE,
     scheme_headers: bool = True,
     selector_fallback: str = "",
+    extra_families: Sequence[str] = (),
     clean: bool = False,
 ) -> Report:
     """Writes every kernel file, kernel_selector.h and manifest.json into a directory.
@@ -108,6 +110,8 @@ def generate_new_kernels(
         kernel trees have kernel.h and marlin_template.h only.
       selector_fallback: C++ statement in one line that the selector executes if there is no kernel
         for what is asked; empty: its variable `kernel` stays as it is.
+      extra_families: names of families beyond the documented ones, where the architectures can run
+        them: sm90.
       clean: remove the generator's files first, so that all are written anew.
 
     Returns:
@@ -130,6 +134,7 @@ def generate_new_kernels(
         kernel_namespace=kernel_namespace,
         scheme_headers=scheme_headers,
         selector_fallback=selector_fallback,
+        extra_families=extra_families,
     )
     directory = Path(out_dir)
     texts = render(spec, tables)
@@ -221,6 +226,12 @@ def _parser() -> _Parser:
         default="",
         metavar="STATEMENT",
         help="C++ statement that the selector executes if it finds no kernel",
+    )
+    parser.add_argument(
+        "--extra-families",
+        default="",
+        metavar="NAMES",
+        help="families beyond the documented ones, where the architectures can run them: sm90",
     )
     parser.add_argument("--list", action="store_true", help="show the kernels, write nothing")
     parser.add_argument("--json", action="store_true", help="with --list: show the manifest")
@@ -319,6 +330,7 @@ def _choices(options: argparse.Namespace) -> dict[str, Any]:
         "kernel_namespace": options.kernel_namespace,
         "scheme_headers": options.scheme_headers,
         "selector_fallback": options.selector_fallback,
+        "extra_families": options.extra_families.replace(",", " ").split(),
     }
 
 

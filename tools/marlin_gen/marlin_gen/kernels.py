@@ -13,10 +13,10 @@ _BLOCK = 16
 
 @dataclass(frozen=True, slots=True)
 class Instantiation:
-    """One instantiation of the kernel template.
+    """One instantiation of a family's kernel template.
 
-    The fields from a_type to is_zp_float are the template's arguments, in its order. `cost` is what
-    it costs to compile, as the table KERNEL_COSTS says.
+    The template's arguments are the four types, then what `arguments` has, by name, in its order.
+    `cost` is what the kernel costs to compile, as the tables KERNEL_COSTS and SM90_KERNEL_COST say.
     """
 
     family: Family
@@ -25,14 +25,7 @@ class Instantiation:
     b_type: ScalarType
     c_type: ScalarType
     s_type: ScalarType
-    threads: int
-    thread_m_blocks: int
-    thread_n_blocks: int
-    thread_k_blocks: int
-    m_block_size_8: bool
-    stages: int
-    group_blocks: int
-    is_zp_float: bool
+    arguments: tuple[tuple[str, int | bool], ...]
     cost: int
     file: str = ""
     """Base name of the file that instantiates the kernel."""
@@ -51,21 +44,17 @@ class Instantiation:
     @property
     def shape(self) -> dict[str, int | bool]:
         """The template's arguments behind the types, by name, in its order."""
-        return {
-            "threads": self.threads,
-            "thread_m_blocks": self.thread_m_blocks,
-            "thread_n_blocks": self.thread_n_blocks,
-            "thread_k_blocks": self.thread_k_blocks,
-            "m_block_size_8": self.m_block_size_8,
-            "stages": self.stages,
-            "group_blocks": self.group_blocks,
-            "is_zp_float": self.is_zp_float,
-        }
+        return dict(self.arguments)
+
+    @property
+    def group_blocks(self) -> int:
+        """16-row k blocks that share one scale; -1: one scale per column; 0: act-order."""
+        return self.shape["group_blocks"]
 
     def template_id(self, type_namespace: str) -> str:
         """The C++ template-id, unqualified; its types are in `type_namespace`."""
         types = [f"{type_namespace}::{t.name}.id()" for t in self.types]
-        return f"Marlin<{', '.join(types + [str(v).lower() for v in self.shape.values()])}>"
+        return f"{self.family.template}<{', '.join(types + [str(v).lower() for v in self.shape.values()])}>"
 
 
 def enumerate_kernels(
@@ -105,28 +94,68 @@ def _in_parts(kernels: Sequence[Instantiation], part_cost: int) -> Iterator[Inst
 def _kernels_of(family: Family, scheme: Scheme, tables: Tables) -> Iterator[Instantiation]:
     """The instantiations of one scheme in one family, not yet with the names of their schemes."""
     types = tables.scalar_types
-    m_blocks = sorted({m for tile in scheme.tiles for m in tile.thread_m_blocks})
     for a_type, c_type in _activations_and_outputs(family, scheme):
-        for group_blocks, m, tile in product(scheme.group_blocks, m_blocks, scheme.tiles):
-            if m not in tile.thread_m_blocks:
-                continue
-            yield Instantiation(
-                family=family,
-                schemes=(),
-                a_type=types[a_type],
-                b_type=types[scheme.b_type],
-                c_type=types[c_type],
-                s_type=types[scheme.s_type or c_type],
-                threads=tile.threads,
-                thread_m_blocks=max(1, int(m)),
-                thread_n_blocks=tile.thread_n // _BLOCK,
-                thread_k_blocks=tile.thread_k // _BLOCK,
-                m_block_size_8=m < 1,
-                stages=family.stages,
-                group_blocks=group_blocks,
-                is_zp_float=False,
-                cost=tables.kernel_costs[types[a_type].bits][m],
-            )
+        common = Instantiation(
+            family=family,
+            schemes=(),
+            a_type=types[a_type],
+            b_type=types[scheme.b_type],
+            c_type=types[c_type],
+            s_type=types[scheme.s_type or c_type],
+            arguments=(),
+            cost=0,
+        )
+        for group_blocks in scheme.group_blocks:
+            if family.name == "sm90":
+                yield from _sm90_kernels(common, group_blocks, tables)
+            else:
+                yield from _scheme_kernels(common, group_blocks, scheme, tables)
+
+
+def _scheme_kernels(
+    common: Instantiation, group_blocks: int, scheme: Scheme, tables: Tables
+) -> Iterator[Instantiation]:
+    """The kernels of the template Marlin: a kernel for each of the scheme's tiles."""
+    m_blocks = sorted({m for tile in scheme.tiles for m in tile.thread_m_blocks})
+    for m, tile in product(m_blocks, scheme.tiles):
+        if m not in tile.thread_m_blocks:
+            continue
+        arguments: dict[str, int | bool] = {
+            "threads": tile.threads,
+            "thread_m_blocks": max(1, int(m)),
+            "thread_n_blocks": tile.thread_n // _BLOCK,
+            "thread_k_blocks": tile.thread_k // _BLOCK,
+            "m_block_size_8": m < 1,
+            "stages": common.family.stages,
+            "group_blocks": group_blocks,
+            "is_zp_float": False,
+        }
+        cost = tables.kernel_costs[common.a_type.bits][m]
+        yield replace(common, arguments=tuple(arguments.items()), cost=cost)
+
+
+def _sm90_kernels(
+    common: Instantiation, group_blocks: int, tables: Tables
+) -> Iterator[Instantiation]:
+    """The kernels of the template MarlinSm90: those of the table SM90_TILES."""
+    for row in tables.sm90_tiles:
+        if (
+            common.a_type.name not in row.a_types
+            or common.b_type.name not in row.b_types
+            or common.s_type.name != (row.s_type or common.c_type.name)
+            or group_blocks not in row.group_blocks
+        ):
+            continue
+        for block_rows, thread_n, blocks_per_sm in row.tiles:
+            arguments: dict[str, int | bool] = {
+                "block_rows": block_rows,
+                "thread_n": thread_n,
+                "blocks_per_sm": blocks_per_sm,
+                "stages": common.family.stages,
+                "group_blocks": group_blocks,
+            }
+            cost = tables.sm90_kernel_cost
+            yield replace(common, arguments=tuple(arguments.items()), cost=cost)
 
 
 def _activations_and_outputs(family: Family, scheme: Scheme) -> Iterator[tuple[str, str]]:

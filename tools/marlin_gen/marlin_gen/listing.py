@@ -19,10 +19,16 @@ def _row(kernel: Instantiation) -> dict[str, str]:
     }
 
 
+def _columns(kernels: Sequence[Instantiation]) -> list[str]:
+    """The columns of any of the kernels: those of different templates have some of them each."""
+    return list(dict.fromkeys(column for kernel in kernels for column in _row(kernel)))
+
+
 def kernel_table(kernels: Sequence[Instantiation]) -> str:
     """A line for each kernel, in aligned columns, below a line of headings."""
     rows = [_row(kernel) for kernel in kernels]
-    lines = [tuple(rows[0]), *(tuple(row.values()) for row in rows)]
+    columns = _columns(kernels)
+    lines = [tuple(columns), *(tuple(row.get(column, "-") for column in columns) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "".join("  ".join(map(str.ljust, line, widths)).rstrip() + "\n" for line in lines)
 
@@ -36,14 +42,15 @@ def filter_kernels(kernels: Sequence[Instantiation], filters: Sequence[str]) -> 
     left = list(kernels)
     for text in filters:
         column, _, value = text.partition("=")
-        columns = list(_row(kernels[0]))
+        columns = _columns(kernels)
         if column not in columns or not value:
             raise GeneratorError(
                 f"--filter {spelled(text)} is not allowed; allowed: COLUMN=VALUE with a column of "
                 + ", ".join(columns)
             )
-        there = dict.fromkeys(name for kernel in left for name in _row(kernel)[column].split(","))
-        left = [kernel for kernel in left if value in _row(kernel)[column].split(",")]
+        values = [_row(kernel).get(column, "-").split(",") for kernel in left]
+        there = dict.fromkeys(name for names in values for name in names)
+        left = [kernel for kernel, names in zip(left, values, strict=True) if value in names]
         if not left:
             raise GeneratorError(
                 f"--filter {spelled(text)} leaves no kernel; values of {column}: {', '.join(there)}"

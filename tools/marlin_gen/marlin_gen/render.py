@@ -16,6 +16,7 @@ from marlin_gen.tables import ScalarType, Tables
 
 MANIFEST = "manifest.json"
 SELECTOR = "kernel_selector.h"
+SM90_SELECTOR = "sm90_kernel_selector.h"
 
 # Version of the manifest's fields and of their meaning.
 MANIFEST_VERSION = 2
@@ -28,6 +29,7 @@ _TEMPLATES = Path(__file__).parents[1] / "templates"
 
 # Hexadecimal digits of each part of a selector's key, the leading one first.
 _KEY_DIGITS = (1, 1, 1, 1, 3, 1, 2, 2, 1, 1, 2)
+_SM90_KEY_DIGITS = (1, 1, 1, 1, 3, 3, 1, 2)
 
 
 def render(spec: Spec, tables: Tables) -> dict[str, str]:
@@ -41,7 +43,7 @@ def render(spec: Spec, tables: Tables) -> dict[str, str]:
         file: _kernel_file(spec, list(group), tables)
         for file, group in groupby(kernels, lambda k: k.file)
     }
-    texts[SELECTOR] = _selector(spec, kernels)
+    texts |= _selectors(spec, kernels)
     texts[MANIFEST] = manifest(spec, kernels)
     return texts
 
@@ -75,7 +77,11 @@ def manifest(spec: Spec, kernels: Sequence[Instantiation]) -> str:
         "selector": spec.selector,
         "type_namespace": spec.type_namespace,
         "kernel_namespace": spec.kernel_namespace,
-        "files": [*dict.fromkeys(kernel.file for kernel in kernels), SELECTOR, MANIFEST],
+        "files": [
+            *dict.fromkeys(kernel.file for kernel in kernels),
+            *_by_selector(kernels),
+            MANIFEST,
+        ],
     }
     lines = [f"{json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
     rows = ",\n".join(json.dumps(_manifest_row(spec, kernel)) for kernel in kernels)
@@ -138,11 +144,26 @@ def _kernel_file(spec: Spec, kernels: Sequence[Instantiation], tables: Tables) -
     )
 
 
-def _selector(spec: Spec, kernels: Sequence[Instantiation]) -> str:
+def _by_selector(kernels: Sequence[Instantiation]) -> dict[str, list[Instantiation]]:
+    """The kernels that each selector finds: every template has one, the documented one always."""
+    documented = [kernel for kernel in kernels if not kernel.family.extra]
+    extra = [kernel for kernel in kernels if kernel.family.extra]
+    return {SELECTOR: documented, **({SM90_SELECTOR: extra} if extra else {})}
+
+
+def _selectors(spec: Spec, kernels: Sequence[Instantiation]) -> dict[str, str]:
+    styles = {SELECTOR: f"selector_{spec.selector}.h.jinja", SM90_SELECTOR: "selector_sm90.h.jinja"}
+    return {
+        name: _selector(spec, chosen, styles[name])
+        for name, chosen in _by_selector(kernels).items()
+    }
+
+
+def _selector(spec: Spec, kernels: Sequence[Instantiation], template: str) -> str:
     types: dict[ScalarType, None] = dict.fromkeys(t for kernel in kernels for t in kernel.types)
     return (
         _environment()
-        .get_template(f"selector_{spec.selector}.h.jinja")
+        .get_template(template)
         .render(
             marker=CXX_MARKER,
             spec=spec,
@@ -161,17 +182,28 @@ def selector_key(kernel: Instantiation) -> str:
     Raises:
       ValueError: a field does not fit its digits.
     """
-    parts = (
-        *(scalar.code for scalar in kernel.types),
-        kernel.threads,
-        kernel.thread_m_blocks,
-        kernel.thread_n_blocks,
-        kernel.thread_k_blocks,
-        kernel.m_block_size_8 + 2 * kernel.is_zp_float,
-        kernel.stages,
-        kernel.group_blocks + 1,
-    )
-    digits = [f"{part:0{width}x}" for part, width in zip(parts, _KEY_DIGITS, strict=True)]
-    if [len(text) for text in digits] != list(_KEY_DIGITS):
+    types = [scalar.code for scalar in kernel.types]
+    shape = kernel.shape
+    if kernel.family.extra:
+        digits = _SM90_KEY_DIGITS
+        numbers = [
+            shape["block_rows"],
+            shape["thread_n"],
+            shape["blocks_per_sm"],
+            shape["group_blocks"] + 1,
+        ]
+    else:
+        digits = _KEY_DIGITS
+        numbers = [
+            shape["threads"],
+            shape["thread_m_blocks"],
+            shape["thread_n_blocks"],
+            shape["thread_k_blocks"],
+            shape["m_block_size_8"] + 2 * shape["is_zp_float"],
+            shape["stages"],
+            shape["group_blocks"] + 1,
+        ]
+    parts = [f"{part:0{width}x}" for part, width in zip(types + numbers, digits, strict=True)]
+    if [len(text) for text in parts] != list(digits):
         raise ValueError(f"{kernel.template_id('')} does not fit a key of the selector")
-    return "0x" + "".join(digits[:4]) + "'" + "'".join(digits[4:])
+    return "0x" + "".join(parts[:4]) + "'" + "'".join(parts[4:])

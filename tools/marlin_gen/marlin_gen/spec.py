@@ -61,6 +61,12 @@ class Spec:
                 f"selector_fallback = {spelled(self.selector_fallback)} is not allowed; "
                 'allowed: a C++ statement in one line, such as "return nullptr;"'
             )
+        extra = [family.name for family in self.families if family.extra]
+        if extra and not self.scheme_headers:
+            raise GeneratorError(
+                f"extra families {', '.join(extra)} are not allowed for kernels of another tree, "
+                "which have no such template; allowed: none"
+            )
         for field in ("type_namespace", "kernel_namespace"):
             namespace = getattr(self, field)
             if not _is_namespace(namespace):
@@ -88,15 +94,24 @@ def spec_for_archs(
     kernel_namespace: str = DEFAULT_KERNEL_NAMESPACE,
     scheme_headers: bool = True,
     selector_fallback: str = "",
+    extra_families: Sequence[str] = (),
 ) -> Spec:
     """The spec for architectures such as "8.0,sm_89" and names of table schemes (default: all).
 
     Custom schemes, with the fields that quant_scheme() takes, come behind those of the table.
 
     Raises:
-      GeneratorError: an architecture or a scheme is not known, or a custom scheme is not allowed.
+      GeneratorError: an architecture, a scheme or an extra family is not known, or a custom scheme
+        is not allowed.
     """
-    families = families_for(parse_archs(archs, tables), tables)
+    for name in extra_families:
+        if name not in tables.extra_families:
+            raise GeneratorError(
+                f'extra families: "{name}" is not allowed; '
+                f"allowed: {', '.join(tables.extra_families)}"
+            )
+    left_out = set(tables.extra_families) - set(extra_families)
+    families = set(families_for(parse_archs(archs, tables), tables)) - left_out
     known = table_schemes(tables)
     unknown = [spelled(name) for name in schemes or () if name not in known]
     if unknown or (schemes is not None and not schemes and not extra_schemes):

@@ -38,10 +38,15 @@ class Arch:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Kernels that share file prefix, pipeline depth and the capabilities they can run on."""
+    """Kernels that share file prefix, template, pipeline depth and the capabilities they run on."""
 
     name: str
     capabilities: tuple[str, ...]
+    suffix: str
+    template: str
+    extra: bool
+    """Whether it is beyond the documented families, so that somebody has to ask for it."""
+
     a_types: tuple[str, ...]
     c_types: tuple[str, ...]
     stages: int
@@ -68,6 +73,20 @@ class Combination:
 
 
 @dataclass(frozen=True, slots=True)
+class Sm90Tiles:
+    """Tiles of the family sm90 for some types and group sizes; s_type "" is the c_type.
+
+    A tile is (block_rows, thread_n, blocks_per_sm).
+    """
+
+    a_types: tuple[str, ...]
+    b_types: tuple[str, ...]
+    s_type: str
+    group_blocks: tuple[int, ...]
+    tiles: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SchemeHeader:
     """A header, `name`.cuh, that kernels with these activations and weights include."""
 
@@ -87,11 +106,19 @@ class Tables:
     combinations: tuple[Combination, ...]
     schemes: tuple[dict[str, Any], ...]
     tile_sets: dict[str, list[Any]]
+    sm90_tiles: tuple[Sm90Tiles, ...]
     scheme_headers: tuple[SchemeHeader, ...]
     kernel_costs: dict[int, dict[float, int]]
     """What a kernel costs to compile, by bits of its activations and thread_m_blocks (0.5: 8)."""
+    sm90_kernel_cost: int
+    """The same for a kernel of the family sm90."""
     part_cost: int
     """What a file may cost before it is split."""
+
+    @property
+    def extra_families(self) -> list[str]:
+        """Names of the families that are left out where nobody asks for them."""
+        return [family.name for family in self.families if family.extra]
 
     def types_for(self, role: str) -> list[str]:
         """Names of the types that the operand `role` (a, b, c or s) may have, sorted."""
@@ -137,7 +164,9 @@ def load_tables() -> Tables:
         combinations=tuple(Combination(**_frozen(row)) for row in schemes["SCHEME_COMBINATIONS"]),
         schemes=tuple(schemes["QUANT_SCHEMES"]),
         tile_sets=schemes["TILE_SETS"],
+        sm90_tiles=tuple(Sm90Tiles(**_frozen(row)) for row in schemes["SM90_TILES"]),
         scheme_headers=tuple(SchemeHeader(**_frozen(row)) for row in schemes["SCHEME_HEADERS"]),
         kernel_costs={bits: dict(costs) for bits, costs in schemes["KERNEL_COSTS"].items()},
+        sm90_kernel_cost=schemes["SM90_KERNEL_COST"],
         part_cost=schemes["PART_COST"],
     )
