@@ -105,7 +105,14 @@ def extra_families():
     return [family["name"] for family in FAMILIES if family["extra"]]
 
 def check_extra_families(names):
-    """Returns the empty string, or what is wrong with a list of names of extra families."""
+    """Checks names of extra families.
+
+    Args:
+      names: list of strings.
+
+    Returns:
+      The empty string, or what is wrong with the first name that is not known.
+    """
     known = extra_families()
     for name in names:
         if name not in known:

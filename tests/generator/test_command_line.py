@@ -274,7 +274,10 @@ def test_output_that_cannot_be_written_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"families": ["sm89", "sm80"]}, "some of sm75, sm80, sm89, sm90, in this order, each once"),
+        (
+            {"families": ["sm89", "sm80"]},
+            "some of sm75, sm80, sm89, sm90, in this order, each once",
+        ),
         ({"families": ["sm70"]}, "families = ['sm70'] is not allowed"),
         ({"families": []}, "families must be a list, not empty"),
         ({"schemes": []}, "schemes must be a list, not empty"),

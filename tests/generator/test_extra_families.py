@@ -87,7 +87,9 @@ def test_files_hold_the_kernels_of_the_manifest(texts):
         f"marlin_moe_wna16::{name}"
         for file, text in texts.items()
         if is_sm90(file) and file.endswith(".cu")
-        for name in re.findall(r"^template __global__ void (.*)\(MARLIN_KERNEL_PARAMS\);$", text, re.M)
+        for name in re.findall(
+            r"^template __global__ void (.*)\(MARLIN_KERNEL_PARAMS\);$", text, re.M
+        )
     ]
     symbols = [entry["symbol"] for entry in entries]
     assert found == symbols
@@ -158,7 +160,8 @@ int main() {
                 if (kernel == nullptr) continue;
                 marlin_moe_wna16::Arguments got;
                 kernel(got);
-                const long long asked[] = {a.id(), b.id(), a.id(), s.id(), rows, n, per_sm, 0, groups};
+                const long long asked[] = {a.id(), b.id(), a.id(),  s.id(), rows,
+                                           n,      per_sm, 0,       groups};
                 for (int i = 0; i < 9; ++i)
                   if (got[i] != asked[i]) return 1;
                 std::puts("found");

@@ -54,7 +54,8 @@ class Instantiation:
     def template_id(self, type_namespace: str) -> str:
         """The C++ template-id, unqualified; its types are in `type_namespace`."""
         types = [f"{type_namespace}::{t.name}.id()" for t in self.types]
-        return f"{self.family.template}<{', '.join(types + [str(v).lower() for v in self.shape.values()])}>"
+        arguments = types + [str(value).lower() for value in self.shape.values()]
+        return f"{self.family.template}<{', '.join(arguments)}>"
 
 
 def enumerate_kernels(

@@ -185,7 +185,7 @@ def selector_key(kernel: Instantiation) -> str:
     types = [scalar.code for scalar in kernel.types]
     shape = kernel.shape
     if kernel.family.extra:
-        digits = _SM90_KEY_DIGITS
+        digits: tuple[int, ...] = _SM90_KEY_DIGITS
         numbers = [
             shape["block_rows"],
             shape["thread_n"],

@@ -30,6 +30,7 @@ struct Traits {
                                   kBId == MARLIN_TYPE_NAMESPACE::kU4.id()};
   static constexpr int kRows = kRows_;
   static constexpr int kThreadN = kThreadN_;
+  // 0: as many as fit, as generated files have it.
   static constexpr int kStages = kStages_ == 0 ? kTile.stages() : kStages_;
   static constexpr int kGroupBlocks = kGroupBlocks_;
   static constexpr bool kChannel = kGroupBlocks == -1;
