@@ -22,6 +22,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# The modules beside this file, which `python3 -I` does not look for.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 import bazel_prefix
 import cuda_toolkit
 from errors import BootstrapError

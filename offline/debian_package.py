@@ -8,6 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+# The modules beside this file, which `python3 -I` does not look for.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 from bazel_prefix import SUITE
 from debian import Suite
 from errors import BootstrapError

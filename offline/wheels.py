@@ -29,7 +29,7 @@ def unpack(requirements: Path, destination: Path) -> None:
 
 def _download(requirements: Path, folder: Path) -> None:
     command = [
-        *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
+        *(sys.executable, "-I", "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
         *("--no-deps", "--require-hashes", "--only-binary", ":all:"),
         *("--dest", str(folder), "--requirement", str(requirements)),
     ]

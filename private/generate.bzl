@@ -9,6 +9,7 @@ load("@bazel_skylib//rules:common_settings.bzl", "BuildSettingInfo")
 load("@rules_cuda//cuda:defs.bzl", "cuda_archs")
 load(":archs.bzl", "all_archs", "extra_families", "families_needed", "parse_cuda_archs", "unsupported_specs")
 load(":families.bzl", "FAMILIES")
+load(":generator.bzl", "run_generator")
 load(":providers.bzl", "CudaArchsSettingInfo", "ExtraFamiliesSettingInfo", "MarlinGeneratedInfo")
 load(":quant_scheme.bzl", "bits_of", "select_schemes", "tiles_of")
 load(":quant_schemes.bzl", "KERNEL_COSTS", "PART_COST", "SCHEME_HEADERS", "SM90_KERNEL_COST", "SM90_TILES")
@@ -228,9 +229,10 @@ def _marlin_generated_impl(ctx):
     args = ctx.actions.args()
     args.add("--spec", spec)
     args.add_all("--outputs", outputs)
-    ctx.actions.run(
-        executable = ctx.executable._generator,
-        arguments = [args],
+    run_generator(
+        ctx,
+        ctx.attr._generator,
+        arguments = args,
         inputs = [spec],
         outputs = outputs,
         mnemonic = "MarlinGenerate",
@@ -296,8 +298,7 @@ marlin_generated = rule(
         "_empty": attr.label(allow_single_file = True, default = ":empty.h"),
         "_generator": attr.label(
             cfg = "exec",
-            default = "//tools/marlin_gen:gen",
-            executable = True,
+            default = "//:generator",
         ),
         "_sass": attr.label(default = "//:sass"),
     },

@@ -28,6 +28,17 @@ MarlinGeneratedInfo = provider(
     },
 )
 
+MarlinGeneratorInfo = provider(
+    doc = "A Python program, and what an action needs to run it.",
+    fields = {
+        "files": "Depset of Files: program, libraries and interpreter.",
+        "folders": "List of the folders to import from, as an action sees them.",
+        "interpreter": "File of the interpreter, or a path on the machine that runs the action.",
+        "main": "File of the program.",
+        "start": "File of tools/marlin_gen/start.py.",
+    },
+)
+
 MarlinKernelsInfo = provider(
     doc = "What a `marlin_moe_kernels` target holds. Its code comes with `CcInfo`.",
     fields = {

@@ -19,7 +19,7 @@ def _npm(repository_ctx):
         fail("Neither npm nor python3 is on PATH: install one of them")
     requirements = repository_ctx.path(Label("//:npm_requirements.txt"))
     repository_ctx.report_progress("Downloading npm")
-    download = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+    download = [python, "-I", "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
     download += ["--only-binary=:all:", "--dest=wheels", "--requirement=" + str(requirements)]
     result = repository_ctx.execute(download, timeout = 1800)
     if result.return_code:

@@ -32,7 +32,7 @@ def _debian_stardoc_impl(repository_ctx):
     offline = repository_ctx.path(Label("//:debian.bzl")).realpath.dirname.dirname
     repository_ctx.report_progress("Downloading Stardoc")
     result = repository_ctx.execute(
-        [python, offline.get_child("debian_package.py"), "bazel-stardoc", repository_ctx.path("")],
+        [python, "-I", offline.get_child("debian_package.py"), "bazel-stardoc", repository_ctx.path("")],
         environment = {"PYTHONDONTWRITEBYTECODE": "1"},
         timeout = 600,
     )

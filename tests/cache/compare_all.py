@@ -33,7 +33,7 @@ def _build(
     """Builds everything in a new checkout, and removes that."""
     package = options.kernel_set.removeprefix("//").partition(":")[0]
     packages = sorted({package, "csrc/marlin_moe", "tools/marlin_gen"})
-    targets = [options.kernel_set, "//csrc/marlin_moe:moe_gemm", "//tools/marlin_gen:gen"]
+    targets = [options.kernel_set, "//csrc/marlin_moe:moe_gemm", "//tools/marlin_gen:generator"]
     flags += (
         f"--cuda_archs={options.archs}",
         f"--//csrc/marlin_moe:kernel_set={options.kernel_set}",

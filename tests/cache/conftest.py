@@ -44,10 +44,16 @@ def cold_builds(full_cache: Path) -> Mapping[str, ColdBuild]:
     with _checkout("first", "planted-user-one", {"LANG": "C"}) as checkout:
         options = [*OPTIONS, f"--disk_cache={full_cache}"]
         first = build_cold(checkout, TARGETS, PACKAGES, *options, jobs=1)
+    # Modules that Python would import before anything of ours.
+    shadows = _SCRATCH / "shadows"
+    shadows.mkdir()
+    for name in ("json", "sitecustomize", "zipfile"):
+        (shadows / f"{name}.py").write_text('raise SystemExit("not to be imported")')
     variables = {
         "LANG": "C.UTF-8",
         "PATH": f"{os.environ.get('PATH', os.defpath)}:{_SCRATCH}/planted-user-two",
         "PLANTED": "planted-user-two",
+        "PYTHONPATH": str(shadows),
         "TMPDIR": str(_SCRATCH),
     }
     with _checkout("another/place", "planted-user-two", variables) as checkout:

@@ -10,7 +10,7 @@ TARGETS = (
     KERNELS,
     "//csrc/marlin_moe:moe_gemm",
     f"//{PACKAGE}:launcher",
-    "//tools/marlin_gen:gen",
+    "//tools/marlin_gen:generator",
 )
 OPTIONS = (f"--//csrc/marlin_moe:kernel_set={KERNELS}",)
 PACKAGES = (PACKAGE, "csrc/marlin_moe", "tools/marlin_gen")

@@ -37,10 +37,13 @@ def _generated_files_impl(ctx):
     actions = _actions(env, "MarlinGenerate")
     asserts.equals(env, 1, len(actions))
     asserts.equals(env, files, actions[0].outputs.to_list())
+
+    # An interpreter sees nothing of the machine but itself.
+    asserts.equals(env, ["-I", "-S"], actions[0].argv[1:3])
     inputs = [file for file in actions[0].inputs.to_list() if file.owner == target.label]
     asserts.equals(env, ["spec.json"], _names(inputs))
     expected = ["--spec", inputs[0].path, "--outputs"] + [file.path for file in files]
-    asserts.equals(env, expected, actions[0].argv[1:])
+    asserts.equals(env, expected, actions[0].argv[-len(expected):])
     return analysistest.end(env)
 
 _generated_files_attrs = {"files": attr.string_list()}

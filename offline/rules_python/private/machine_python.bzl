@@ -1,6 +1,6 @@
 """A repository that makes the machine's python3 a Python toolchain."""
 
-_OLDEST = (3, 9)
+_OLDEST = (3, 10)
 
 _BUILD = """
 load("@bazel_tools//tools/python:toolchain.bzl", "py_runtime_pair")
@@ -39,7 +39,7 @@ def describe_python(repository_ctx):
     if not command:
         fail("python3 is not on PATH: install it (Debian: apt install python3 python3-pip)")
     script = repository_ctx.path(Label("//private:describe_python.py"))
-    result = repository_ctx.execute([command, script])
+    result = repository_ctx.execute([command, "-I", script])
     if result.return_code:
         fail("{} does not run: {}".format(command, result.stderr))
     found = json.decode(result.stdout)

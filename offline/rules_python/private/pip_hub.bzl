@@ -35,7 +35,7 @@ def _pip_hub_impl(repository_ctx):
     python = describe_python(repository_ctx)
     lock = repository_ctx.path(_nearest(repository_ctx.attr.locks, python.version))
     repository_ctx.watch(lock)
-    pip = [python.command, "-m", "pip", "--disable-pip-version-check"]
+    pip = [python.command, "-I", "-m", "pip", "--disable-pip-version-check"]
     download = pip + [
         "download",
         "--quiet",
@@ -58,7 +58,7 @@ def _pip_hub_impl(repository_ctx):
             "and that the lock file has a wheel for this Python.",
         ))
     unpack = repository_ctx.path(Label("//private:unpack_wheels.py"))
-    result = repository_ctx.execute([python.command, unpack, "wheels", lock])
+    result = repository_ctx.execute([python.command, "-I", unpack, "wheels", lock])
     if result.return_code:
         fail("The Python packages of {} could not be unpacked.\n{}".format(lock, result.stderr))
     repository_ctx.delete("wheels")

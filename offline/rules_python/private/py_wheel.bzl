@@ -1,5 +1,7 @@
 """Builds a wheel (PEP 427) of files, with the attributes that rules_python's py_wheel has for it."""
 
+_TOOLCHAIN = "@bazel_tools//tools/python:toolchain_type"
+
 _CONTENT_TYPES = {
     "md": "text/markdown",
     "rst": "text/x-rst",
@@ -58,6 +60,10 @@ def _py_wheel_impl(ctx):
     ctx.actions.write(metadata, _metadata(ctx))
     inputs = [metadata] + ctx.files.deps
 
+    runtime = ctx.toolchains[_TOOLCHAIN].py3_runtime
+    start = ctx.actions.args()
+    start.add_all(["-I", "-B"])
+    start.add(ctx.file._make_wheel)
     args = ctx.actions.args()
     args.use_param_file("@%s", use_always = True)
     args.set_param_file_format("multiline")
@@ -75,9 +81,9 @@ def _py_wheel_impl(ctx):
     args.add_all(ctx.files.deps, map_each = _file_argument)
 
     ctx.actions.run(
-        executable = ctx.executable._make_wheel,
-        arguments = [args],
-        inputs = inputs,
+        executable = runtime.interpreter_path,
+        arguments = [start, args],
+        inputs = inputs + [ctx.file._make_wheel],
         outputs = [wheel],
         mnemonic = "PyWheel",
         progress_message = "Building wheel %{label}",
@@ -111,9 +117,9 @@ py_wheel = rule(
         "summary": attr.string(doc = "One line."),
         "version": attr.string(mandatory = True, doc = "A normalised version."),
         "_make_wheel": attr.label(
-            cfg = "exec",
-            default = Label("//private:make_wheel"),
-            executable = True,
+            allow_single_file = True,
+            default = Label("//private:make_wheel.py"),
         ),
     },
+    toolchains = [_TOOLCHAIN],
 )

@@ -30,3 +30,5 @@ def py_test(**kwargs):
         **kwargs: attributes of Bazel's py_test, and python_version
     """
     _NATIVE.test(**_arguments(kwargs))
+
+NativePyInfo = PyInfo

@@ -1,6 +1,5 @@
 """The provider PyInfo."""
 
-# buildifier: disable=unused-variable
-_PyInfo = PyInfo
+load("//private:rules.bzl", "NativePyInfo")
 
-PyInfo = _PyInfo
+PyInfo = NativePyInfo

@@ -1,0 +1,15 @@
+"""Runs a Python program with folders to import from, under an interpreter started with -I -S.
+
+    start.py FOLDER... -- PROGRAM ARGUMENT...
+
+Such an interpreter knows the standard library alone: no site-packages, neither of the machine nor
+of the user, and no variable of the environment.
+"""
+
+import runpy
+import sys
+
+_end = sys.argv.index("--")
+sys.path += sys.argv[1:_end]
+sys.argv = sys.argv[_end + 1 :]
+runpy.run_path(sys.argv[0], run_name="__main__")
