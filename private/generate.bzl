@@ -156,7 +156,8 @@ def _extra_families(ctx):
 
 def _files_by_family(ctx, archs, schemes):
     """Returns a dict from family to its kernel_files(), without families that have none."""
-    left_out = [family for family in extra_families() if family not in _extra_families(ctx)]
+    wanted = _extra_families(ctx)
+    left_out = [family for family in extra_families() if family not in wanted]
     needed = [family for family in families_needed(archs) if family not in left_out]
     files = {}
     for family in FAMILIES:

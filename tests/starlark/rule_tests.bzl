@@ -329,37 +329,21 @@ wrong_argument_is_named_test = analysistest.make(
     expect_failure = True,
 )
 
-wrong_flag_is_named_test = analysistest.make(
-    _wrong_argument_is_named_impl,
-    attrs = {"message": attr.string(mandatory = True)},
-    config_settings = {_CUDA_ARCHS: "8.0,8.1"},
-    expect_failure = True,
-)
+def _wrong_flag_is_named_test(flags):
+    """Makes a test that a target fails under flags with the message that it is given."""
+    return analysistest.make(
+        _wrong_argument_is_named_impl,
+        attrs = {"message": attr.string(mandatory = True)},
+        config_settings = flags,
+        expect_failure = True,
+    )
 
-wrong_flag_of_rules_cuda_is_named_test = analysistest.make(
-    _wrong_argument_is_named_impl,
-    attrs = {"message": attr.string(mandatory = True)},
-    config_settings = {_RULES_CUDA_ARCHS: "sm_70;sm_80"},
-    expect_failure = True,
-)
+wrong_flag_is_named_test = _wrong_flag_is_named_test({_CUDA_ARCHS: "8.0,8.1"})
 
-lto_in_flag_of_rules_cuda_is_named_test = analysistest.make(
-    _wrong_argument_is_named_impl,
-    attrs = {"message": attr.string(mandatory = True)},
-    config_settings = {_RULES_CUDA_ARCHS: "lto_80"},
-    expect_failure = True,
-)
+wrong_flag_of_rules_cuda_is_named_test = _wrong_flag_is_named_test({_RULES_CUDA_ARCHS: "sm_70;sm_80"})
 
-empty_flag_is_named_test = analysistest.make(
-    _wrong_argument_is_named_impl,
-    attrs = {"message": attr.string(mandatory = True)},
-    config_settings = {_CUDA_ARCHS: " , "},
-    expect_failure = True,
-)
+lto_in_flag_of_rules_cuda_is_named_test = _wrong_flag_is_named_test({_RULES_CUDA_ARCHS: "lto_80"})
 
-wrong_extra_families_flag_is_named_test = analysistest.make(
-    _wrong_argument_is_named_impl,
-    attrs = {"message": attr.string(mandatory = True)},
-    config_settings = {_EXTRA_FAMILIES: "sm90,sm100"},
-    expect_failure = True,
-)
+empty_flag_is_named_test = _wrong_flag_is_named_test({_CUDA_ARCHS: " , "})
+
+wrong_extra_families_flag_is_named_test = _wrong_flag_is_named_test({_EXTRA_FAMILIES: "sm90,sm100"})
