@@ -7,6 +7,8 @@ target fails.
 
 load(":families.bzl", "ARCHS", "FAMILIES", "TEGRA_CAPABILITIES")
 
+visibility("//...")
+
 _PTX_SUFFIX = "+PTX"
 
 def _arch(capability, suffix, ptx):

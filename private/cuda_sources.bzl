@@ -3,6 +3,8 @@
 load("@rules_cuda//cuda:defs.bzl", "cuda_library", SUPPORTED_NUMBERS = "cuda_archs")
 load(":settings.bzl", "ANY_FAMILY", "flag_specs")
 
+visibility("//...")
+
 # Whatever the compilation mode, kernels are optimised and free of debug information: with it,
 # objects hold absolute paths. rules_cuda's own seed is the output path, which holds the mode.
 KERNEL_FEATURES = ["-dbg", "-fastbuild", "-opt", "-nvcc_fixed_random_seed"]

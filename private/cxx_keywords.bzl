@@ -3,6 +3,8 @@
 A literal only: Starlark loads this file, and tools/marlin_gen parses it with Python's `ast`.
 """
 
+visibility("//...")
+
 # Keywords and alternative tokens of C++20 ([lex.key]), macros that gcc predefines in its GNU modes,
 # and the global namespace of the standard library.
 CXX_KEYWORDS = [

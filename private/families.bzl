@@ -4,6 +4,8 @@ Literals only: Starlark loads this file, and tools/marlin_gen parses it with Pyt
 both sides read one table. Logic belongs elsewhere (private/archs.bzl, tools/marlin_gen).
 """
 
+visibility("//...")
+
 # Compute capabilities that nvcc 13.0 can compile for and the kernels are meant for, ascending.
 #   suffixes: what may follow the number: "a" (architecture-specific), "f" (family-specific).
 ARCHS = [

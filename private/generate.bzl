@@ -15,6 +15,8 @@ load(":quant_scheme.bzl", "bits_of", "select_schemes", "tiles_of")
 load(":quant_schemes.bzl", "KERNEL_COSTS", "PART_COST", "SCHEME_HEADERS", "SM90_KERNEL_COST", "SM90_TILES")
 load(":settings.bzl", "ANY_FAMILY", "specs_for")
 
+visibility("//...")
+
 _SELECTOR = "kernel_selector.h"
 _SM90_SELECTOR = "sm90_kernel_selector.h"
 _MANIFEST = "manifest.json"
@@ -161,7 +163,7 @@ def _files_by_family(ctx, archs, schemes):
     needed = [family for family in families_needed(archs) if family not in left_out]
     files = {}
     for family in FAMILIES:
-        if family["name"] in needed or family["name"] in ctx.attr.test_family_archs:
+        if family["name"] in needed or family["name"] in ctx.attr.family_archs:
             of_family = kernel_files(family, schemes)
             if of_family:
                 files[family["name"]] = of_family
@@ -177,8 +179,8 @@ def _compiled_specs(ctx, archs, families):
     exact = ctx.attr._sass[BuildSettingInfo].value == "exact"
     specs = {}
     for family in families:
-        if family in ctx.attr.test_family_archs:
-            only = parse_cuda_archs(ctx.attr.test_family_archs[family]).archs
+        if family in ctx.attr.family_archs:
+            only = parse_cuda_archs(ctx.attr.family_archs[family]).archs
             specs[family] = specs_for(ANY_FAMILY, only, exact)
         else:
             specs[family] = specs_for(family, archs, exact)
@@ -282,6 +284,9 @@ marlin_generated = rule(
         "extra_families": attr.string_list(doc = "Names of extra families, unless the flag decides."),
         "extra_families_from_flag": attr.bool(doc = "Whether the flag //:extra_families decides."),
         "extra_quant_schemes": attr.string_list(doc = "What quant_scheme() returned."),
+        "family_archs": attr.string_list_dict(
+            doc = "For tests: architectures that a family is compiled for whatever is asked for.",
+        ),
         "has_srcs": attr.bool(doc = "Whether hand-written sources are compiled as well."),
         "kernel_namespace": attr.string(mandatory = True, doc = "C++ namespace of the kernels."),
         "quant_schemes": attr.string_list(doc = "Names out of the table of schemes."),
@@ -290,9 +295,6 @@ marlin_generated = rule(
         ),
         "selector": attr.string(mandatory = True, doc = "Style of kernel_selector.h."),
         "selector_fallback": attr.string(doc = "Statement of its last branch, or empty."),
-        "test_family_archs": attr.string_list_dict(
-            doc = "For tests: architectures that a family is compiled for whatever is asked for.",
-        ),
         "type_namespace": attr.string(mandatory = True, doc = "C++ namespace of the scalar types."),
         "_cuda_archs": attr.label(default = "//:cuda_archs"),
         "_extra_families": attr.label(default = "//:extra_families"),

@@ -8,6 +8,8 @@ toolchain itself, with -I -S: it imports from the standard library and from what
 load("@rules_python//python:py_info.bzl", "PyInfo")
 load(":providers.bzl", "MarlinGeneratorInfo")
 
+visibility("//...")
+
 _TOOLCHAIN = "@rules_python//python:toolchain_type"
 
 # Whatever the default of the root module is: the wheels of the generator are for this one.

@@ -31,9 +31,14 @@ load(":libraries.bzl", "marlin_kernel_headers", "marlin_kernels_library", "marli
 load(":quant_schemes.bzl", "QUANT_SCHEMES")
 load(":settings.bzl", "ANY_FAMILY", "flag_specs", "given_specs")
 
+visibility("//...")
+
 _SELECTOR_STYLES = ["switch", "chain"]
 _COMPRESS_MODES = ["default", "size", "speed", "balance", "none"]
 _OWN_KERNEL_HDRS = Label("//csrc/marlin_moe:kernel_hdrs")
+
+# How kernels_for_family_archs() hands on what the public macro has no argument for.
+_FAMILY_ARCHS = "family archs of a test"
 
 def _check_choice(attribute, value, allowed):
     if value in allowed:
@@ -92,10 +97,10 @@ def _check_extra_families(given, own_template):
         return "extra_families = {} is not allowed with kernel_hdrs of another kernel tree; allowed: []".format(repr(given))
     return check_extra_families(given)
 
-def _target_specs(family, given, archs, test_family_archs):
+def _target_specs(family, given, archs, family_archs):
     """Returns the value of cuda_library's archs."""
-    if family in test_family_archs:
-        only = parse_cuda_archs(test_family_archs[family]).archs
+    if family in family_archs:
+        only = parse_cuda_archs(family_archs[family]).archs
         return given_specs(ANY_FAMILY, only, SUPPORTED_NUMBERS)
     if given == None:
         return flag_specs(family, SUPPORTED_NUMBERS)
@@ -128,7 +133,6 @@ def marlin_moe_kernels(
         tags = [],
         target_compatible_with = [],
         visibility = None,
-        test_family_archs = {},
         **kwargs):
     """Generates Marlin MoE kernels and compiles each for the CUDA architectures that can use it.
 
@@ -181,10 +185,9 @@ def marlin_moe_kernels(
       tags: as for any rule.
       target_compatible_with: as for any rule. Without CUDA the target is incompatible anyway.
       visibility: as for any rule.
-      test_family_archs: for this module's own tests: a dict from kernel family to the architectures
-        that its files are compiled for, whatever is asked for.
       **kwargs: other attributes that every rule has, such as `testonly`.
     """
+    family_archs = kwargs.pop(_FAMILY_ARCHS, {})
     checked = _check_archs(cuda_archs)
     if kernel_hdrs == None:
         kernel_hdrs = [_OWN_KERNEL_HDRS]
@@ -207,13 +210,13 @@ def marlin_moe_kernels(
         extra_families = [str(family) for family in extra_families] if type(extra_families) == type([]) else [],
         extra_families_from_flag = extra_families == None,
         extra_quant_schemes = extra_quant_schemes,
+        family_archs = family_archs,
         has_srcs = bool(srcs),
         kernel_namespace = str(kernel_namespace),
         quant_schemes = [scheme["name"] for scheme in QUANT_SCHEMES] if quant_schemes == None else quant_schemes,
         scheme_headers = own_template,
         selector = str(selector),
         selector_fallback = str(selector_fallback),
-        test_family_archs = test_family_archs,
         type_namespace = str(type_namespace),
         visibility = ["//visibility:private"],
         **common
@@ -275,7 +278,7 @@ def marlin_moe_kernels(
                 copts = options + lean_copts + STUBS_OPTIMISED + copts,
                 features = KERNEL_FEATURES + lean_features + features,
                 host_copts = lean_host_copts,
-                archs = _target_specs(family["name"], cuda_archs, checked.archs, test_family_archs),
+                archs = _target_specs(family["name"], cuda_archs, checked.archs, family_archs),
                 deps = [name + ".headers"] + scheme_hdrs + deps,
                 **compiled
             )
@@ -292,3 +295,14 @@ def marlin_moe_kernels(
         deps = deps,
         **kwargs
     )
+
+def kernels_for_family_archs(name, family_archs, **kwargs):
+    """As marlin_moe_kernels, for tests on a GPU that a kernel family is not meant for.
+
+    Args:
+      name: name of the target.
+      family_archs: dict from kernel family to the list of architectures that its files are compiled
+        for, whatever is asked for.
+      **kwargs: arguments of marlin_moe_kernels().
+    """
+    marlin_moe_kernels(name = name, **(kwargs | {_FAMILY_ARCHS: family_archs}))

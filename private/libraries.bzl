@@ -5,6 +5,8 @@ load("@rules_cc//cc/common:cc_common.bzl", "cc_common")
 load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
 load(":providers.bzl", "MarlinGeneratedInfo", "MarlinKernelsInfo")
 
+visibility("//...")
+
 # What generated files include by these names.
 _TEMPLATE_HEADERS = ["kernel.h", "marlin_template.h"]
 

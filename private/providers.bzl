@@ -1,5 +1,7 @@
 """Providers that the rules of this module hand on."""
 
+visibility("//...")
+
 CudaArchsSettingInfo = provider(
     doc = "The checked value of the flag `//:cuda_archs`.",
     fields = {

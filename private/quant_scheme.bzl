@@ -15,6 +15,8 @@ load(
     "TILE_SETS",
 )
 
+visibility("//...")
+
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 def quant_scheme(

@@ -4,6 +4,8 @@ Literals only: Starlark loads this file, and tools/marlin_gen parses it with Pyt
 both sides read one table.
 """
 
+visibility("//...")
+
 # Named lists of kernel tiles: (thread_k, thread_n, threads, thread_m_blocks). thread_k and thread_n
 # are the extent of a block's tile in K and N, thread_m_blocks its extents in M, in units of 16 rows
 # (0.5: 8 rows, the transposed product). The 256-thread tiles divide the m blocks between them: the

@@ -13,6 +13,8 @@ load(":archs.bzl", "all_archs", "all_family_specs", "arch_specs", "check_extra_f
 load(":families.bzl", "FAMILIES")
 load(":providers.bzl", "CudaArchsSettingInfo", "ExtraFamiliesSettingInfo")
 
+visibility("//...")
+
 # Stands for sources that are compiled for all cubins of a request, whatever family they serve.
 ANY_FAMILY = "any"
 

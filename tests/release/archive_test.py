@@ -24,9 +24,13 @@ PREFIX = f"marlin_moe_kernels-{VERSION}"
 PRESUBMIT = yaml.safe_load((ROOT / ".bcr/presubmit.yml").read_text())
 
 
-def build(bazel: list[str], workspace: Path, *arguments: str) -> None:
+def run_bazel(bazel: list[str], workspace: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [*bazel, *arguments]
-    result = subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=False)
+
+
+def build(bazel: list[str], workspace: Path, *arguments: str) -> None:
+    result = run_bazel(bazel, workspace, *arguments)
     assert result.returncode == 0, result.stderr
 
 
@@ -100,6 +104,20 @@ def test_a_module_that_depends_on_the_archive_is_analysed(unpacked):
     with own_server(unpacked, smoke) as bazel:
         build(bazel, smoke, "build", "--nobuild", "//...")
         build(bazel, smoke, "build", "@marlin_moe_kernels//:defs")
+
+
+def test_another_module_cannot_load_private_files(unpacked, tmp_path):
+    (tmp_path / "MODULE.bazel").write_text(
+        'bazel_dep(name = "marlin_moe_kernels")\n'
+        f'local_path_override(module_name = "marlin_moe_kernels", path = "{unpacked}")\n'
+    )
+    build_file = tmp_path / "BUILD.bazel"
+    with own_server(unpacked, tmp_path) as bazel:
+        for source in sorted((unpacked / "private").glob("*.bzl")):
+            build_file.write_text(f'load("@marlin_moe_kernels//private:{source.name}", "x")\n')
+            refused = run_bazel(bazel, tmp_path, "query", "//:all")
+            assert refused.returncode != 0
+            assert f"//private:{source.name} is not visible for loading" in refused.stderr
 
 
 def test_the_presubmit_of_the_registry_passes(unpacked):

@@ -4,6 +4,7 @@ load("@bazel_skylib//rules:write_file.bzl", "write_file")
 load("@rules_cuda//cuda:defs.bzl", "cuda_archs")
 load("//:defs.bzl", "marlin_moe_kernels", "quant_scheme")
 load("//private:archs.bzl", "all_archs")
+load("//private:kernels.bzl", "kernels_for_family_archs")
 
 # Schemes whose kernels are in two, two and one of the families, and the files these make: by family
 # and by the header that they include besides the template.
@@ -204,12 +205,12 @@ def rule_fixtures(name):
             quant_schemes = SCHEMES,
             tags = ["manual"],
         )
-    marlin_moe_kernels(
+    kernels_for_family_archs(
         name = name + "_elsewhere",
         cuda_archs = ["8.9"],
+        family_archs = {"sm75": ["9.0"]},
         quant_schemes = SCHEMES,
         tags = ["manual"],
-        test_family_archs = {"sm75": ["9.0"]},
     )
     marlin_moe_kernels(
         name = name + "_with_options",

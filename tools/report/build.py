@@ -43,7 +43,8 @@ def build(
       workspace: where MODULE.bazel is.
       target: label of the target.
       cuda_archs: for the flag --cuda_archs.
-      output_base: where Bazel keeps outputs; None: where it does for the user.
+      output_base: where Bazel keeps outputs, with nothing taken from a cache, so that all compiles
+        have times; None: where it does for the user.
       log: file that the execution log goes to.
 
     Raises:
@@ -55,7 +56,8 @@ def build(
     choice = [target, f"--cuda_archs={cuda_archs}", "--output_groups=manifest,objects"]
     # Convenience links would be taken away from the user's own builds.
     links = "--experimental_convenience_symlinks=ignore"
-    _run([*bazel, "build", *choice, links, f"--execution_log_json_file={log}"], workspace)
+    cold = ["--disk_cache=", "--noremote_accept_cached"] if output_base else []
+    _run([*bazel, "build", *choice, *cold, links, f"--execution_log_json_file={log}"], workspace)
     root = Path(_run([*bazel, "info", "execution_root"], workspace, capture=True).strip())
     listed = _run([*bazel, "cquery", *choice, "--output=files"], workspace, capture=True)
     paths = [root / line for line in listed.splitlines() if line]
