@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "arguments.h"
+#include "cuda_status.h"
 #include "insert_only_map.h"
 #include "kernels_built.h"
 
@@ -25,11 +26,6 @@ static MarlinFuncPtr select_kernel(ScalarType a_type, ScalarType b_type, ScalarT
 }  // namespace MARLIN_NAMESPACE_NAME
 
 namespace marlin_moe {
-
-static Status cuda_status(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return {};
-  return {StatusCode::kCudaError, std::string(what) + ": " + cudaGetErrorString(error)};
-}
 
 // Numbers devices for the map of what is known of them.
 struct DeviceKey {

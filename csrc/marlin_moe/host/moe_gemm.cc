@@ -1,8 +1,8 @@
 #include "marlin_moe/moe_gemm.h"
 
 #include <cstdint>
-#include <string>
 
+#include "cuda_status.h"
 #include "gemm_arguments.h"
 #include "gemm_config.h"
 #include "kernel_table.h"
@@ -102,11 +102,6 @@ static KernelParams kernel_params(const MoeGemmArgs& args, const Choice& choice,
   params.atomic_reduce = args.atomic_reduce;
   params.expert_parallel = args.expert_parallel;
   return params;
-}
-
-static Status cuda_status(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return {};
-  return {StatusCode::kCudaError, std::string(what) + ": " + cudaGetErrorString(error)};
 }
 
 // Act-order: gathers A's columns into the workspace and makes the kernel read them there.

@@ -4,10 +4,9 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
-#include <string>
 #include <utility>
 
-#include "marlin_moe/moe_gemm.h"
+#include "marlin_moe/host/cuda_status.h"
 
 namespace marlin_moe {
 
@@ -20,10 +19,8 @@ Status launch(const char* name, void (*kernel)(Parameters...), dim3 grid, int th
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
-  const cudaError_t error =
-      cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...);
-  if (error == cudaSuccess) return {};
-  return {StatusCode::kCudaError, std::string(name) + ": " + cudaGetErrorString(error)};
+  return cuda_status(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...),
+                     name);
 }
 
 }  // namespace marlin_moe

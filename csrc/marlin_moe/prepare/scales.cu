@@ -7,6 +7,7 @@
 
 #include "argument_checker.h"
 #include "launch.h"
+#include "marlin_moe/host/cuda_status.h"
 #include "marlin_moe/plan/layout.h"
 #include "marlin_moe/prepare.h"
 
@@ -149,16 +150,14 @@ __global__ void find_factor_kernel(std::int64_t count, const std::uint16_t* scal
 template <bool kBFloat16>
 static Status fixed_point_scales(const PermuteScalesArgs& args, const ScaleShape& shape) {
   const char* name = "permute_scales";
-  const cudaError_t error = cudaMemsetAsync(args.a_factor, 0, sizeof(float), args.stream);
-  if (error != cudaSuccess) {
-    return {StatusCode::kCudaError, std::string(name) + ": " + cudaGetErrorString(error)};
-  }
+  Status status = cuda_status(cudaMemsetAsync(args.a_factor, 0, sizeof(float), args.stream), name);
+  if (!status.ok()) return status;
   const std::int64_t count = static_cast<std::int64_t>(args.num_experts) * args.num_groups * args.n;
   constexpr std::int64_t kMostBlocks = 1024;
   const std::int64_t blocks = std::min(kMostBlocks, (count + kScaleThreads - 1) / kScaleThreads);
-  Status status = launch(name, find_factor_kernel<kBFloat16>, dim3(static_cast<unsigned>(blocks)),
-                         kScaleThreads, 0, args.stream, count,
-                         static_cast<const std::uint16_t*>(args.scales), args.a_factor);
+  status = launch(name, find_factor_kernel<kBFloat16>, dim3(static_cast<unsigned>(blocks)),
+                  kScaleThreads, 0, args.stream, count,
+                  static_cast<const std::uint16_t*>(args.scales), args.a_factor);
   if (!status.ok()) return status;
   return launch_scales(name, args.num_experts, shape, FixedPointScale<kBFloat16>{args.a_factor},
                        args.scales, args.out, args.stream);
