@@ -1,7 +1,7 @@
 """Opens a report in headless Chromium and checks that its plots are there.
 
     apt-get install chromium-headless-shell
-    browser_check.py REPORT.html [--chromium PROGRAM] [--screenshot FILE.png] [--plots N]
+    browser_check.py REPORT.html [--chromium PROGRAM] [--plots N]
 
 The page must draw every plot that it declares, with no message on the console and no request but
 for the page itself. The exit code is 0 if that holds.
@@ -92,7 +92,7 @@ def find_chromium(given: str | None) -> str:
     )
 
 
-def open_page(chromium: str, page: Path, screenshot: Path | None, size: str) -> Opened:
+def open_page(chromium: str, page: Path) -> Opened:
     """Runs a page's scripts to the end.
 
     Raises:
@@ -101,11 +101,11 @@ def open_page(chromium: str, page: Path, screenshot: Path | None, size: str) -> 
     with tempfile.TemporaryDirectory() as scratch:
         net_log = Path(scratch) / "net.json"
         # Its own sandbox needs rights that containers lack; the page may not reach anything anyhow.
-        command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={size}"]
+        command = [chromium, "--headless", "--no-sandbox", "--disable-gpu"]
+        command += ["--window-size=1280,2000"]
         command += [f"--user-data-dir={scratch}/profile", "--virtual-time-budget=20000"]
         command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"]
         command += [f"--log-net-log={net_log}", "--hide-scrollbars", "--dump-dom"]
-        command += [f"--screenshot={screenshot.resolve()}"] if screenshot else []
         result = subprocess.run(
             [*command, page.resolve().as_uri()],
             check=True,
@@ -149,13 +149,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("page", type=Path)
     parser.add_argument("--chromium", help=f"default: {' or '.join(_NAMES)} on PATH")
-    parser.add_argument("--screenshot", type=Path, help="PNG of the page's top")
-    parser.add_argument("--window", default="1280,2000", help="width,height in pixels")
     parser.add_argument("--plots", type=int, help="how many plots the page must have")
     options = parser.parse_args()
-    opened = open_page(
-        find_chromium(options.chromium), options.page, options.screenshot, options.window
-    )
+    opened = open_page(find_chromium(options.chromium), options.page)
     for plot in opened.plots:
         print(f"{plot.id}: {plot.marks} marks, texts: {', '.join(plot.texts[:12])}")
     wrong = problems(opened, options.plots)
