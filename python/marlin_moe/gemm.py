@@ -102,8 +102,8 @@ def moe_gemm(
       a_scales: float32 [m], 8-bit a_type: what a row is multiplied by, see quantize_activations().
       c_type: `kFloat16` or `kBFloat16`; None: a 16-bit a_type, else the type of the scales.
       topk_weights: float32 [m * top_k] or [m, top_k]; None multiplies by nothing.
-      expert_parallel: whether expert_ids may hold -1. False is right as well, and slower then.
-      atomic_reduce: sum by atomic additions: another order of sums, and last bits, in every run.
+      expert_parallel: whether expert_ids may hold -1. It changes the speed, not the result.
+      atomic_reduce: sum by atomic additions. The last bits then vary from run to run.
       config: a kernel choice; None: the library's.
       out: c_type [m * top_k, n]; rows whose expert is -1 are not written.
       workspace: a tensor has to be aligned to 256 bytes and zeroed once before its first use, to
@@ -307,7 +307,7 @@ class Gemm:
         return self._workspace_size
 
     def check_pointers(self) -> None:
-        """Checks what the library does not before the launch: operands that lack or lie askew."""
+        """Refuses operands that are missing or not aligned; the library does so only at launch."""
         args, act_order = self.args, self.args.group_size == GROUP_SIZE_ACT_ORDER
         operands = (
             ("a", 16, True),

@@ -121,7 +121,7 @@ def test_the_page_of_architectures_lists_the_families_of_the_table():
     _, *lines = rows("docs/architectures.md", "family")
     stages = {family["name"]: str(family["stages"] or "what fits") for family in FAMILIES}
     assert {line[0]: line[-1] for line in lines} == stages
-    known = f"Known are {', '.join(ARCHS[:-1])} and {ARCHS[-1]}."
+    known = f"It knows {', '.join(ARCHS[:-1])} and {ARCHS[-1]}."
     assert known in " ".join((ROOT / "docs/architectures.md").read_text().split())
 
 
