@@ -19,7 +19,7 @@ namespace marlin_moe {
 struct MoeAlignArgs {
   int num_ids = 0;      // m * top_k; 0 is allowed
   int num_experts = 0;  // of all devices: 1 to 1024
-  int block_size = 0;   // 8, 16, 32, 48 or 64
+  int block_size = 0;   // a multiple of 8 from 8 to 256; moe_gemm() says which of them it takes
   // [num_ids] expert of each id. Ids whose entry is not from 0 to num_experts - 1 get no place.
   const int* topk_ids = nullptr;
   // Optional, expert parallelism: [num_experts] local expert of each, -1 for those elsewhere.

@@ -20,7 +20,7 @@ class Alignment(NamedTuple):
       sorted_token_ids: [capacity] ids by expert, each expert's padded to whole blocks with num_ids.
       expert_ids: [capacity / block_size] expert of each block, -1 for blocks to skip.
       num_tokens_past_padded: [1] entries of sorted_token_ids in use.
-      block_size: ids of a block: 8, 16, 32, 48 or 64.
+      block_size: ids of a block, a multiple of 8 from 8 to 256.
     """
 
     sorted_token_ids: Any
@@ -49,7 +49,7 @@ def alignment_capacity(num_ids: int, num_experts: int, block_size: int) -> int:
     Args:
       num_ids: tokens times experts per token.
       num_experts: experts of all devices, 1 to 1024.
-      block_size: ids of a block.
+      block_size: ids of a block, a multiple of 8 from 8 to 256.
     """
     args = _abi.AlignArgs(num_ids=num_ids, num_experts=num_experts, block_size=block_size)
     places = ctypes.c_int64()

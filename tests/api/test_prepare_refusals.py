@@ -158,13 +158,35 @@ def test_a_small_workspace_is_refused_with_what_is_needed(api: CApi) -> None:
 
 @pytest.mark.parametrize(
     ("num_ids", "num_experts", "block_size", "places"),
-    [(0, 8, 16, 0), (1, 8, 16, 16), (10, 2, 8, 24), (100, 4, 64, 320)],
+    [
+        (0, 8, 16, 0),
+        (1, 8, 16, 16),
+        (10, 2, 8, 24),
+        (100, 4, 64, 320),
+        (100, 4, 72, 360),
+        (3, 8, 176, 528),
+        (1, 8, 256, 256),
+    ],
 )
 def test_capacity(api: CApi, num_ids: int, num_experts: int, block_size: int, places: int) -> None:
     found = ctypes.c_int64(-1)
     shape = {"num_ids": num_ids, "num_experts": num_experts, "block_size": block_size}
     assert api.call("align_capacity", api.arguments("align", shape), found)[0] == "ok"
     assert found.value == places
+
+
+@pytest.mark.parametrize(
+    "block_size", [*range(8, 257, 8), *(size + 4 for size in range(0, 260, 8)), -8, 264, 512]
+)
+def test_blocks_of_8_to_256_ids_in_steps_of_8_are_allowed(api: CApi, block_size: int) -> None:
+    found = ctypes.c_size_t()
+    args = arguments(api, "align", block_size=block_size)
+    status, message = api.call("align_workspace_size", args, found)
+    if block_size % 8 == 0 and 8 <= block_size <= 256:
+        assert status == "ok", message
+    else:
+        allowed = "a multiple of 8 from 8 to 256"
+        assert message == f"block_size = {block_size} is not allowed; allowed: {allowed}"
 
 
 @pytest.mark.parametrize(

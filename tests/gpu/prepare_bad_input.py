@@ -91,7 +91,7 @@ _REFUSED: dict[str, list[tuple[str, list[Any]]]] = {
     ],
     "moe_align": [
         ("num_experts", [0, -1, 1025]),
-        ("block_size", [0, 4, 24, 128, -8]),
+        ("block_size", [0, 4, 12, 100, 264, -8]),
         ("num_ids", [-1, 0x7FFFFFFF]),
         ("topk_ids", [None, 2]),
         ("expert_map", [2]),

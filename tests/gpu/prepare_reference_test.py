@@ -208,7 +208,7 @@ def test_rows_that_are_not_finite_show_it_in_their_scale() -> None:
         assert data[0, 0] == 0
 
 
-@pytest.mark.parametrize("block_size", [8, 48])
+@pytest.mark.parametrize("block_size", [8, 48, 72, 256])
 @pytest.mark.parametrize("drop_remote", [False, True])
 def test_alignment_is_that_of_a_loop(block_size: int, drop_remote: bool) -> None:
     rng = np.random.default_rng(12)

@@ -20,6 +20,8 @@
 namespace marlin_moe {
 
 static constexpr int kMostExperts = 1024;
+static constexpr int kBlockSizeUnit = 8;
+static constexpr int kMostBlockSize = 256;
 static constexpr int kMostIdsOfOneBlock = 4096;
 static constexpr int kMostTableEntries = 16384;  // 32 KiB of 16-bit counts
 static constexpr int kNoExpert = -1;
@@ -312,10 +314,10 @@ std::int64_t moe_align_capacity(int num_ids, int num_experts, int block_size) {
 static void check_align_problem(const MoeAlignArgs& args, ArgumentChecker* checker) {
   checker->range("num_experts", args.num_experts, 1, kMostExperts);
   const int size = args.block_size;
-  if (size != 8 && size != 16 && size != 32 && size != 48 && size != 64) {
-    checker->refuse("block_size", std::to_string(size), "8, 16, 32, 48, 64");
+  if (size < kBlockSizeUnit || size > kMostBlockSize || size % kBlockSizeUnit != 0) {
+    checker->refuse("block_size", std::to_string(size), "a multiple of 8 from 8 to 256");
   }
-  constexpr int kMostIds = std::numeric_limits<int>::max() - kMostExperts * 64;
+  constexpr int kMostIds = std::numeric_limits<int>::max() - kMostExperts * kMostBlockSize;
   checker->range("num_ids", args.num_ids, 0, kMostIds);
 }
 
