@@ -11,6 +11,14 @@
 
 namespace marlin_moe {
 
+// What the terms of a column, its scales and the offsets of its zero points, are computed for once.
+enum class TermsLifetime {
+  kTile,   // scales of the whole column: zero points alone are terms
+  kStage,  // both 16-row blocks that a warp has of a stage, one after the other
+  kPair,   // the same two, multiplied together: no register holds the terms for long
+  kBlock,  // one 16-row block
+};
+
 template <class Traits>
 class Multiplier16 {
  public:
@@ -21,6 +29,19 @@ class Multiplier16 {
 
   // What a finished sum still has to be multiplied by, as a power of two.
   static constexpr int kSumPower = Traits::kGrouped ? Scale::kSumPower : 0;
+
+  // Both 16-row blocks that a warp multiplies in a stage are in one group, unless groups are that
+  // small. With many rows there are no registers to keep the group's terms in. With zero points and
+  // 32 rows the two blocks are multiplied together instead: faster than one after the other.
+  static constexpr TermsLifetime terms_lifetime() {
+    if (Traits::kGroupBlocks == 1) return TermsLifetime::kBlock;
+    if (Traits::kHasZeroPoints && Traits::kMBlocks == 2) return TermsLifetime::kPair;
+    if (Traits::kMBlocks > (Traits::kHasZeroPoints ? 1 : 2)) return TermsLifetime::kBlock;
+    if (Traits::kChannel) return TermsLifetime::kTile;
+    return Traits::kGrouped ? TermsLifetime::kStage : TermsLifetime::kBlock;
+  }
+  static constexpr TermsLifetime kTermsLifetime = terms_lifetime();
+  static constexpr bool kMultipliesPairs = kTermsLifetime == TermsLifetime::kPair;
 
   // What a lane needs to multiply one 16-row block of B.
   struct Fragment {
@@ -54,9 +75,9 @@ class Multiplier16 {
     if constexpr (Traits::kChannel && Traits::kHasZeroPoints) {
       const int* zero_points = static_cast<const int*>(params_.zero_points);
       channel_zp_ = zero_points[(static_cast<std::int64_t>(expert) * params_.n + column_) / 8];
-      if constexpr (kTermsServeTile) {
+      if constexpr (kTermsLifetime == TermsLifetime::kTile) {
 #pragma unroll
-        for (int j = 0; j < 4; ++j) prepare_terms(Fragment{}, j);
+        for (int j = 0; j < 4; ++j) prepare_zero_offsets(channel_zp_, j);
       }
     }
   }
@@ -69,7 +90,7 @@ class Multiplier16 {
     load_a(fragment, stage, k_block);
     load_b(fragment, stage, sub);
     if constexpr (Traits::kGrouped) {
-      if (sub == 0 || !(kTermsServeStage || kMultipliesPairs)) {
+      if (sub == 0 || kTermsLifetime == TermsLifetime::kBlock) {
         load_scales(fragment, stage, k_block);
       }
     }
@@ -83,22 +104,19 @@ class Multiplier16 {
   __device__ __forceinline__ void multiply(const Fragment& fragment) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      if constexpr (!kTermsServeTile && (kSub == 0 || !kTermsServeStage)) {
+      if constexpr (kTermsLifetime == TermsLifetime::kBlock ||
+                    (kTermsLifetime == TermsLifetime::kStage && kSub == 0)) {
         prepare_terms(fragment, j);
       }
       multiply_tile(fragment, j);
     }
   }
 
-  // Adds the products of both blocks of a stage. With zero points and 32 rows this is faster than
-  // one after the other: what is computed of them serves both blocks, and no registers hold it for
-  // long.
-  static constexpr bool kMultipliesPairs =
-      Traits::kHasZeroPoints && Traits::kMBlocks == 2 && Traits::kGroupBlocks != 1;
+  // Adds the products of the fragments of both blocks of a stage.
   __device__ __forceinline__ void multiply_pair(const Fragment& first, const Fragment& second) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      if constexpr (!kTermsServeTile) prepare_terms(first, j);
+      prepare_terms(first, j);
       multiply_tile(first, j);
       multiply_tile(second, j);
     }
@@ -182,12 +200,6 @@ class Multiplier16 {
     return __ldg(reinterpret_cast<const int4*>(scales_ + offset));
   }
 
-  // Both 16-row blocks that a warp multiplies in a stage are in one group, unless groups are that
-  // small. With many rows there are no registers to keep the group's terms in.
-  static constexpr bool kKeepsTerms = Traits::kMBlocks <= (Traits::kHasZeroPoints ? 1 : 2);
-  static constexpr bool kTermsServeStage = Traits::kGroupBlocks >= 2 && kKeepsTerms;
-  static constexpr bool kTermsServeTile = Traits::kChannel && kKeepsTerms;
-
   // What turns packed weights of columns 16 j + c (left) and 16 j + c + 8 (right) into numbers.
   struct ColumnTerms {
     std::uint32_t s_left;
@@ -196,10 +208,14 @@ class Multiplier16 {
     ZeroOffset zero_right;
   };
 
+  __device__ __forceinline__ void prepare_zero_offsets(std::uint32_t packed_zero_points, int j) {
+    NibbleDecoder<Traits::kA>::offsets(packed_zero_points, j, terms_[j].zero_left,
+                                       terms_[j].zero_right);
+  }
+
   __device__ __forceinline__ void prepare_terms(const Fragment& fragment, int j) {
     if constexpr (Traits::kHasZeroPoints) {
-      NibbleDecoder<Traits::kA>::offsets(Traits::kChannel ? channel_zp_ : fragment.zp, j,
-                                         terms_[j].zero_left, terms_[j].zero_right);
+      prepare_zero_offsets(Traits::kChannel ? channel_zp_ : fragment.zp, j);
     }
     if constexpr (Traits::kGrouped) {
       terms_[j].s_left = broadcast_low(fragment.s[0][j]);
