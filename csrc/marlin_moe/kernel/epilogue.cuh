@@ -37,8 +37,6 @@ class Epilogue {
     const unsigned column = n_tile * Traits::kThreadN + tile_column_;
     const bool in_c = column < static_cast<unsigned>(params_.n);
     const ColumnTerms terms = in_c && share.owns ? column_terms(expert, column) : ColumnTerms{};
-    const int count =
-        params_.atomic_reduce ? min(share.num_contributors, 1) : share.num_contributors;
     // Not unrolled over m blocks: each of them picks its registers by a uniform branch instead.
 #pragma unroll 1
     for (int m = 0; m < Traits::kMBlocks; ++m) {
@@ -52,14 +50,8 @@ class Epilogue {
         const int id = rows_.id(tile_row);
         if (id >= params_.num_ids || !in_c) continue;
         float v[kUnit];
-        sum_warps(v, sums_ + 4 * (row * kStride + tile_column_));
-        float* partial = partials(share) + tile_row * Traits::kThreadN + tile_column_;
-        if (!share.owns) {
-          pass_on(v, partial);
-          continue;
-        }
-        take_partials(v, partial, count);
-        write_output(v, terms, tile_row, id, column);
+        reduce(v, row);
+        if (exchange(v, share, tile_row)) finish(v, terms, tile_row, id, column);
       }
       __syncthreads();
     }
@@ -80,7 +72,14 @@ class Epilogue {
     float bias[kUnit];
   };
 
+  // Leaves the warp's sums of an m block in shared memory, for reduce().
   __device__ __forceinline__ void store_sums(const Multiplier& multiplier, int m_block) {
+#pragma unroll
+    for (int m = 0; m < Traits::kMBlocks; ++m) {
+      if (m == m_block) store_block(multiplier.acc[m]);
+    }
+  }
+  __device__ __forceinline__ void store_block(const float (&block)[Traits::kAccTiles][4]) {
     const unsigned q = position_.lane % 4;
     const unsigned c = position_.lane / 4;
     // Of the lane's first sum.
@@ -89,26 +88,23 @@ class Epilogue {
                            (Traits::kTransposed ? 2 * q * kStride + c : c * kStride + 2 * q);
     const SharedAddress to = sums_ + 4 * first;
 #pragma unroll
-    for (int m = 0; m < Traits::kMBlocks; ++m) {
-      if (m != m_block) continue;
-#pragma unroll
-      for (int t = 0; t < Traits::kAccTiles; ++t) {
-        const float (&acc)[4] = multiplier.acc[m][t];
-        if constexpr (Traits::kTransposed) {
-          store_shared(to + 4 * (16 * t), acc[0]);
-          store_shared(to + 4 * (16 * t + kStride), acc[1]);
-          store_shared(to + 4 * (16 * t + 8), acc[2]);
-          store_shared(to + 4 * (16 * t + 8 + kStride), acc[3]);
-        } else {
-          store_shared(to + 4 * (8 * t), acc[0], acc[1]);
-          store_shared(to + 4 * (8 * t + 8 * kStride), acc[2], acc[3]);
-        }
+    for (int t = 0; t < Traits::kAccTiles; ++t) {
+      const float (&acc)[4] = block[t];
+      if constexpr (Traits::kTransposed) {
+        store_shared(to + 4 * (16 * t), acc[0]);
+        store_shared(to + 4 * (16 * t + kStride), acc[1]);
+        store_shared(to + 4 * (16 * t + 8), acc[2]);
+        store_shared(to + 4 * (16 * t + 8 + kStride), acc[3]);
+      } else {
+        store_shared(to + 4 * (8 * t), acc[0], acc[1]);
+        store_shared(to + 4 * (8 * t + 8 * kStride), acc[2], acc[3]);
       }
     }
   }
 
-  // Adds up what the k warps have of eight columns.
-  static __device__ __forceinline__ void sum_warps(float (&v)[kUnit], SharedAddress from) {
+  // Adds up what the k warps have of eight columns of a row of the m block.
+  __device__ __forceinline__ void reduce(float (&v)[kUnit], unsigned row) const {
+    const SharedAddress from = sums_ + 4 * (row * kStride + tile_column_);
     const float4 low = load_shared_floats(from);
     const float4 high = load_shared_floats(from + 16);
     v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
@@ -120,6 +116,20 @@ class Epilogue {
     }
   }
 
+  // Hands eight columns of a row to the tile's owner or, in the owner, adds what others have.
+  // Returns whether they are now those of the whole tile.
+  __device__ __forceinline__ bool exchange(float (&v)[kUnit], const TileShare& share,
+                                           unsigned tile_row) {
+    float* partial = partials(share) + tile_row * Traits::kThreadN + tile_column_;
+    if (!share.owns) {
+      pass_on(v, partial);
+      return false;
+    }
+    const int count = share.num_contributors;
+    take_partials(v, partial, params_.atomic_reduce ? min(count, 1) : count);
+    return true;
+  }
+
   // Where partial sums of the tile lie: the stripe's own ones or, of an owner, those of its first
   // contributor. With atomic additions there is one place for all, the owner's.
   __device__ __forceinline__ float* partials(const TileShare& share) const {
@@ -127,7 +137,6 @@ class Epilogue {
     return params_.partials + static_cast<std::int64_t>(stripe) * kShape.tile_elements();
   }
 
-  // Hands eight columns of partial sums to the tile's owner.
   __device__ __forceinline__ void pass_on(const float (&v)[kUnit], float* to) {
     if (params_.atomic_reduce) {
       reduce_add(to, v[0], v[1], v[2], v[3]);
@@ -177,8 +186,9 @@ class Epilogue {
     return __int_as_float((127 + power) << 23);
   }
 
-  __device__ __forceinline__ void write_output(float (&v)[kUnit], const ColumnTerms& terms,
-                                               unsigned tile_row, int id, unsigned column) {
+  // Scales eight columns of a row's sums, adds bias, and writes them to C.
+  __device__ __forceinline__ void finish(float (&v)[kUnit], const ColumnTerms& terms,
+                                         unsigned tile_row, int id, unsigned column) {
     using Output = typename Traits::Output;
     float a_scale = 1.0f;
     if constexpr (Traits::kA8) a_scale = rows_.a_scale(tile_row);
