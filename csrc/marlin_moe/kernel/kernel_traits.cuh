@@ -3,6 +3,7 @@
 
 #include "element_types.cuh"
 #include "kernel.h"
+#include "marlin_moe/plan/chunk_offsets.h"
 #include "marlin_moe/plan/tile_shape.h"
 
 namespace marlin_moe {
@@ -83,6 +84,13 @@ struct ThreadPosition {
   unsigned lane = threadIdx.x % 32;
   unsigned n_warp = (threadIdx.x / 32) % Traits::kNWarps;
   unsigned k_warp = (threadIdx.x / 32) / Traits::kNWarps;
+
+  // Byte offset, in B's part of a stage, of a chunk of the warp's piece for its block of rows
+  // `block`.
+  __device__ __forceinline__ unsigned b_chunk_offset(unsigned block, unsigned chunk) const {
+    return ::marlin_moe::b_chunk_offset<Traits::kThreads / 32, Traits::kBChunks>(thread / 32, block,
+                                                                                 chunk);
+  }
 };
 
 }  // namespace marlin_moe

@@ -6,8 +6,8 @@
 
 #include "dequant.cuh"
 #include "kernel_traits.cuh"
+#include "marlin_moe/plan/chunk_offsets.h"
 #include "ptx.cuh"
-#include "stage_loader.cuh"
 
 namespace marlin_moe {
 
@@ -159,7 +159,7 @@ class Multiplier16 {
 #pragma unroll
     for (int i = 0; i < kChunks; ++i) {
       const unsigned offset =
-          b_chunk_offset<Traits>(position_, sub, kChunks * position_.lane + i) + kShape.b_offset();
+          position_.b_chunk_offset(sub, kChunks * position_.lane + i) + kShape.b_offset();
       store_words(fragment.b + 4 * i, load_shared_16(stage + offset));
     }
   }

@@ -8,9 +8,9 @@
 
 #include "dequant_a8.cuh"
 #include "kernel_traits.cuh"
+#include "marlin_moe/plan/chunk_offsets.h"
 #include "marlin_moe/plan/host_device.h"
 #include "ptx.cuh"
-#include "stage_loader.cuh"
 
 namespace marlin_moe {
 
@@ -72,8 +72,8 @@ class Multiplier8 {
     for (int m = 0; m < Traits::kMBlocks; ++m) {
       load_matrix_x4(fragment.a[m], row + m * 16 * kChunksPerRow * 16);
     }
-    store_words(fragment.b, load_shared_16(stage + kShape.b_offset() +
-                                           b_chunk_offset<Traits>(position_, sub, lane)));
+    store_words(fragment.b,
+                load_shared_16(stage + kShape.b_offset() + position_.b_chunk_offset(sub, lane)));
     if constexpr (Traits::kGrouped) {
       // k_block is of 32 rows, two of kGroupBlocks' unit.
       const unsigned group = Traits::kGroupsPerStage > 1 ? 2 * k_block / Traits::kGroupBlocks : 0;

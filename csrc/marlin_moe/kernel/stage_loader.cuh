@@ -7,34 +7,11 @@
 #include <cstdint>
 
 #include "kernel_traits.cuh"
+#include "marlin_moe/plan/chunk_offsets.h"
 #include "ptx.cuh"
 #include "tile_rows.cuh"
 
 namespace marlin_moe {
-
-// Byte offset of a 16-byte chunk in A's part of a stage. Rows lie one after another; a row's chunks
-// are exchanged by XOR with its number among the rows that share 128 bytes of banks, so that eight
-// lanes that read one chunk of eight rows, and eight lanes that write the chunks of one row, meet
-// eight different groups of banks.
-template <int kChunksPerRow>
-__device__ __forceinline__ unsigned a_chunk_offset(unsigned row, unsigned chunk) {
-  static_assert(kChunksPerRow == 4 || kChunksPerRow % 8 == 0,
-                "rows of 64 bytes, or of 128 times n");
-  const unsigned turn = kChunksPerRow == 4 ? row / 2 % 4 : row % 8;
-  return (row * kChunksPerRow + (chunk ^ turn)) * 16;
-}
-
-// Byte offset of a 16-byte chunk of a warp's piece of B: the piece's chunk `chunk` of its block
-// `sub`. Of two chunks per lane, those of lanes 4 to 7 (mod 8) change places, so that eight lanes
-// that read one chunk each meet eight different groups of banks.
-template <class Traits>
-__device__ __forceinline__ unsigned b_chunk_offset(const ThreadPosition<Traits>& position,
-                                                   unsigned sub, unsigned chunk) {
-  constexpr int kChunks = Traits::kBChunks;
-  if (kChunks == 2) chunk ^= chunk / 8 % 2;
-  const unsigned warp = position.thread / 32;
-  return ((sub * (Traits::kThreads / 32) + warp) * (32 * kChunks) + chunk) * 16;
-}
 
 template <class Traits>
 class StageLoader {
@@ -125,7 +102,7 @@ class StageLoader {
     for (int sub = 0; sub < 2; ++sub) {
 #pragma unroll
       for (int i = 0; i < kBChunks; ++i) {
-        copy_async_16(to + b_chunk_offset<Traits>(position_, sub, 32 * i + position_.lane),
+        copy_async_16(to + position_.b_chunk_offset(sub, 32 * i + position_.lane),
                       b_ + sub * b_row_bytes() + 32 * 16 * i, b_valid_);
       }
     }
