@@ -73,9 +73,9 @@ struct RepackRowsArgs {
 Status repack_rows(const RepackRowsArgs& args);
 
 // Scales of weights, as moe_gemm() takes them:
-//  - s_type = c_type: permuted, and multiplied by the power of two that the kernels' dequantisation
-//    owes: 2^8 (kFloat16) or 2^120 (kBFloat16) for b_type kFE4M3fn, 2^9 for integer weights beside
-//    a_type kFE4M3fn;
+//  - s_type = c_type: permuted, and multiplied by 2^d, d the exponent deficit of weights that the
+//    kernels dequantise: 8 (kFloat16) or 120 (kBFloat16) for b_type kFE4M3fn, 9 for integer weights
+//    beside a_type kFE4M3fn;
 //  - the same in groups beside a_type kS8: to int16 multiples of *a_factor, the largest magnitude /
 //    4096, permuted; activations' scales have to be multiplied by it (quantize_activations() does);
 //  - kFE4M3fn (NVFP4): to the upper byte of the kFloat16 number s * 2^7 without its sign, permuted;

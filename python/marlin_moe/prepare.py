@@ -237,7 +237,9 @@ def permute_scales(
     stream: Any = None,
     empty: Empty | None = None,
 ) -> PermutedScales:
-    """Permutes the scales of weights, and multiplies them by what dequantisation owes.
+    """Permutes the scales of weights, and multiplies them by the weights' exponent deficit.
+
+    That is the power of two by which the kernels' dequantised weights are too small.
 
     Args:
       scales: s_type [num_experts, num_groups, n].

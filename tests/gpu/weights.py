@@ -30,8 +30,8 @@ _COLUMN_POWERS = (0, 0, -6, -20)
 _CACHE_BYTES = 4 << 30
 
 
-def owed_power(key: WeightKey) -> int:
-    """Returns the power of two that the packer folds into scales, or NVFP4's global scales."""
+def exponent_deficit(key: WeightKey) -> int:
+    """Returns the power of two that packers multiply scales by, or NVFP4's global scales."""
     half = key.c_type == "kFloat16"
     if key.s_type == "kFE8M0fnu" or key.b_type == "kU8B128" or key.a_type == "kS8":
         return 0
@@ -120,10 +120,10 @@ class Weights:
             codes = self._mxfp4_codes(size)
             return number_formats.decode(codes, key.s_type), codes
         if key.s_type == "kFE4M3fn":
-            power = owed_power(key)
+            deficit = exponent_deficit(key)
             spread = self._spread(self.experts) * (size / _RMS["kFE4M3fn"])
-            self.global_scales = (spread * 2.0**power).float()
-            self._global = self.global_scales.double() * 2.0**-power
+            self.global_scales = (spread * 2.0**deficit).float()
+            self._global = self.global_scales.double() * 2.0**-deficit
             codes = self._e4m3_codes(self.num_groups, signed=False)
             if key.extreme:
                 codes.fill_(0x7E)
@@ -131,10 +131,10 @@ class Weights:
         if key.a_type == "kS8" and key.group_size != layouts.GROUP_CHANNEL:
             stored, self.a_factor = layouts.fixed_point_scales(self._spread(*shape).double() * size)
             return stored.double(), stored.view(DTYPES[key.c_type])
-        power = owed_power(key)
-        stored = self._spread(*shape) * size * 2.0**power
+        deficit = exponent_deficit(key)
+        stored = self._spread(*shape) * size * 2.0**deficit
         stored = stored.to(DTYPES[key.c_type])
-        return stored.double() * 2.0**-power, stored
+        return stored.double() * 2.0**-deficit, stored
 
     def _mxfp4_codes(self, size: float) -> torch.Tensor:
         """e8m0 codes whose powers differ by group, by column and by expert."""

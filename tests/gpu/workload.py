@@ -91,7 +91,7 @@ class Workload:
         shape = (self.ids, layer.n)
         self.c = torch.zeros(shape, device=self._device, dtype=DTYPES[case.c_type])
         self.topk_weights = torch.rand(self.ids, device=self._device)
-        # What weights and block scales owe, and a little.
+        # The exponent deficit of weights and block scales, and a little.
         self._global_scales = torch.full((layer.num_experts,), 2.0**112, device=self._device)
         self._make_routing(tokens, most_sets)
         self._make_base(rows)

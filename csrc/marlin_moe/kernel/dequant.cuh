@@ -2,8 +2,9 @@
 //
 // The trick (Marlin, arXiv 2408.11743): a small integer or-ed into the mantissa of a power of two
 // is that power plus the integer. One subtraction leaves the integer, and can take the zero point
-// away in the same step. A small floating-point number is shifted into the fields of a larger one;
-// the difference of the exponents' biases is owed, and paid by the scales or the finished sums.
+// away in the same step. A small floating-point number is shifted into the fields of a larger one.
+// It comes out too small by a power of two, the difference of the exponents' biases: its exponent
+// deficit. The scales, the finished sums or both are multiplied by that power.
 //
 // A lane holds eight weights of a 16×16 tile: column c = lane / 4 in elements 0 to 3 (rows
 // 2 (lane % 4) + {0, 1, 8, 9}) and column c + 8 in elements 4 to 7. Four-bit weights are one word,
@@ -36,8 +37,7 @@ struct NibbleDecoder;
 
 // Weights of a type B without zero points in memory as numbers of type A. Specialisations have
 //   decode(q, out)   a tile's words to out as NibbleDecoder::unpack() orders it
-// Floating-point weights come out too small by the difference of the biases: fp8 by 2^8 (f16) or
-// 2^120 (bf16), fp4 by 2^14 or 2^126.
+// Exponent deficits: fp8 8 (f16) or 120 (bf16), fp4 14 or 126.
 template <MARLIN_TYPE_NAMESPACE::ScalarTypeId kBId, MARLIN_TYPE_NAMESPACE::ScalarTypeId kAId>
 struct WeightDecoder;
 
@@ -50,7 +50,7 @@ template <MARLIN_TYPE_NAMESPACE::ScalarTypeId kSId, MARLIN_TYPE_NAMESPACE::Scala
 struct ScaleDecoder {
   static_assert(kSId == kAId, "scales have the output's type, or one that fp4_weights.cuh has");
   static constexpr int kWords = 4;
-  // The scales of fp8 weights hold what the weights owe: packers put it there.
+  // Packers multiply the scales of fp8 weights by the weights' exponent deficit.
   static constexpr int kSumPower = 0;
   static __device__ __forceinline__ void decode(const std::uint32_t (&words)[4],
                                                 std::uint32_t (&out)[4]) {

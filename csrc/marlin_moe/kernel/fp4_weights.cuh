@@ -58,8 +58,8 @@ struct ScaleDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE:
   }
 };
 
-// MXFP4: the exponent field of bf16. Half of the 2^126 that the weights owe is paid here, held
-// below infinity, the other half by the sums: all of it at once would overflow.
+// MXFP4: the exponent field of bf16. Half of the weights' exponent deficit of 126 is added here,
+// held below infinity, the other half to the sums: all of it at once would overflow.
 template <>
 struct ScaleDecoder<MARLIN_TYPE_NAMESPACE::kFE8M0fnu.id(), MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
   static constexpr int kWords = 2;

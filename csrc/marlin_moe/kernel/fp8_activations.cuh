@@ -12,7 +12,8 @@ namespace marlin_moe {
 
 // e4m3 counts in steps of 2^-9 from 0 to 15. Packers code a weight q with the zero point z as q - z
 // where that is not negative, and as 15 - q where it is: then code + z is 16 or more, and the
-// magnitude is code + z - 15. What the steps owe is in the scales: packers multiply them by 512.
+// magnitude is code + z - 15. Packers multiply the scales by the exponent deficit of the steps,
+// 2^9.
 template <MARLIN_TYPE_NAMESPACE::ScalarTypeId kBId>
 struct WeightDecoder8<kBId, MARLIN_TYPE_NAMESPACE::kFE4M3fn.id()> {
   static __device__ __forceinline__ std::uint32_t decode(std::uint32_t nibbles,

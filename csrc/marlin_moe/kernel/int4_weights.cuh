@@ -20,7 +20,8 @@ struct NibbleDecoder<MARLIN_TYPE_NAMESPACE::kFloat16.id()> {
   static constexpr std::uint32_t k960 = 0x63806380;
   static constexpr std::uint32_t kSixteenth = 0x2c002c00;
 
-  // Low nibbles owe 1024 + zero; high nibbles, 16 times too large, owe 64 + zero once scaled.
+  // Low nibbles are offset by 1024 + zero; high nibbles, 16 times too large, by 64 + zero once
+  // scaled.
   static constexpr ZeroOffset kOffset8{0xe408e408u, 0xd480d480u};
 
   static __device__ __forceinline__ void offsets(std::uint32_t word, int j, ZeroOffset& lo,

@@ -21,7 +21,8 @@ class Multiplier8 {
   using Product = Product8<Traits::kA>;
   using Weight = WeightDecoder8<Traits::kB, Traits::kA>;
 
-  // All scales hold what their weights owe: 2^9 of integers as e4m3, 2^6 of e2m1 as e4m3.
+  // Packers multiply the scales by the weights' exponent deficits: 9 of integers as e4m3, 6 of e2m1
+  // as e4m3.
   static constexpr bool kExponentScales = Traits::kS == MARLIN_TYPE_NAMESPACE::kFE8M0fnu.id();
   static constexpr int kSumPower = 0;
 

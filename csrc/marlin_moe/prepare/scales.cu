@@ -163,8 +163,9 @@ static Status fixed_point_scales(const PermuteScalesArgs& args, const ScaleShape
                        args.scales, args.out, args.stream);
 }
 
-// The power of two that the kernels' dequantisation leaves to scales of the output's type.
-static int owed_power(const PermuteScalesArgs& args) {
+// The power of two by which dequantised weights are too small, which scales of the output's type
+// make up for (kernel/dequant.cuh).
+static int exponent_deficit(const PermuteScalesArgs& args) {
   namespace types = MARLIN_TYPE_NAMESPACE;
   const bool fp8_a = args.a_type == types::kFE4M3fn;
   if (args.b_type == types::kFE4M3fn) return args.c_type == types::kFloat16 ? 8 : 120;
@@ -230,9 +231,9 @@ Status permute_scales(const PermuteScalesArgs& args) {
     return args.s_type == types::kFloat16 ? fixed_point_scales<false>(args, shape)
                                           : fixed_point_scales<true>(args, shape);
   }
-  const int power = owed_power(args);
-  if (power == 0) return start(CopiedScale{});
-  const float factor = __builtin_ldexpf(1.0f, power);
+  const int deficit = exponent_deficit(args);
+  if (deficit == 0) return start(CopiedScale{});
+  const float factor = __builtin_ldexpf(1.0f, deficit);
   if (args.s_type == types::kFloat16) return start(ScaledHalf{factor});
   return start(ScaledBFloat16{factor});
 }
