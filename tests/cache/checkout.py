@@ -7,7 +7,6 @@ nothing is downloaded again.
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
 import stat
@@ -195,12 +194,6 @@ def copy_tree(source: Path, destination: Path) -> None:
 
 def _caches_of_caller() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-
-
-def _downloads_of_caller() -> Path:
-    """Returns where Bazel keeps archives that it has downloaded, by their digest."""
-    user = getpass.getuser()
-    return _caches_of_caller() / "bazel" / f"_bazel_{user}" / "cache" / "repos" / "v1"
 
 
 def _borrow_tools(caller: Path, own: Path) -> None:

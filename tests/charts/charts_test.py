@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import charts
+import matplotlib
 import pytest
 import results
-from workspace import find_root
+from matplotlib import font_manager
 
-ROOT = find_root(Path(os.environ["TOP_LEVEL_FILE"]))
-DOCS = ROOT / "docs"
+README = Path(os.environ["README"])
+DOCS = README.parent / "docs"
 SVG = "{http://www.w3.org/2000/svg}"
 REPAIR = "repair: ./bazelw run //tools/charts"
 MADE = charts.made(DOCS)
@@ -34,9 +35,16 @@ def test_charts_and_tables_are_current(path: Path) -> None:
     assert path.read_text(encoding="utf-8") == MADE[path], f"{path} is of other results; {REPAIR}"
 
 
+def test_no_other_list_of_fonts_changes_a_chart(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = font_manager.fontManager
+    monkeypatch.setattr(manager, "ttflist", [])
+    manager.addfont(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSansMono.ttf"))
+    assert charts.made(DOCS) == MADE
+
+
 def test_there_is_no_chart_that_nothing_draws() -> None:
     assert sorted((DOCS / "charts").iterdir()) == sorted(CHARTS)
-    shown = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *MADE])
+    shown = "".join(path.read_text(encoding="utf-8") for path in [README, *MADE])
     assert [path.name for path in CHARTS if f"charts/{path.name}" not in shown] == []
 
 

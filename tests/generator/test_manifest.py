@@ -48,15 +48,16 @@ def test_entries_have_all_fields_and_the_capabilities_of_their_family(texts, tab
     assert manifest["schemes"] == [row["name"] for row in tables.schemes]
 
 
-def test_cost_follows_the_rows(texts, tables):
-    entries = json.loads(texts[MANIFEST])["instantiations"]
-    seen = {}
-    for entry in entries:
-        row = 0.5 if entry["m_block_size_8"] else entry["thread_m_blocks"]
-        bits = tables.scalar_types[entry["a_type"]].bits
-        assert entry["cost"] == tables.kernel_costs[bits][row]
-        seen.setdefault(bits, {})[row] = entry["cost"]
-    assert seen == tables.kernel_costs
+def test_a_taller_tile_costs_more(texts):
+    costs = {}
+    for entry in json.loads(texts[MANIFEST])["instantiations"]:
+        rows = 8 if entry["m_block_size_8"] else 16 * entry["thread_m_blocks"]
+        eight_bits = entry["a_type"] in ("kS8", "kFE4M3fn")
+        costs.setdefault(eight_bits, {}).setdefault(rows, set()).add(entry["cost"])
+    for by_rows in costs.values():
+        listed = [cost for _, (cost,) in sorted(by_rows.items())]
+        assert listed == sorted(set(listed))
+    assert costs[False][32] == {100}, "the unit: percent of this one"
 
 
 def test_files_do_not_depend_on_architectures_of_the_same_families(tables):

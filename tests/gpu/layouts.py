@@ -19,8 +19,6 @@ GROUP_ACT_ORDER = 0
 
 # Position p of a packed word's eight nibbles holds element NIBBLE_ORDER[p].
 NIBBLE_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
-# The same for 8-bit activations.
-NIBBLE_ORDER_A8 = (0, 4, 1, 5, 2, 6, 3, 7)
 # Byte p of a word of 8-bit weights, or of four 8-bit scales, holds element BYTE_ORDER[p].
 BYTE_ORDER = (0, 2, 1, 3)
 

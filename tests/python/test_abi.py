@@ -18,7 +18,7 @@ from marlin_moe import (
 from stub import Stub
 
 STRUCTS = {
-    "".join(part for part in name.removesuffix("Args")): kind
+    name.removesuffix("Args"): kind
     for name, kind in vars(_abi).items()
     if name.endswith("Args") and kind is not _abi.Args
 }

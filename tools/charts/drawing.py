@@ -1,7 +1,8 @@
 """Draws the charts of README.md and docs/benchmarks.md as SVG.
 
 Each chart is drawn twice, for light and for dark pages. Equal results give equal bytes: identifiers
-are salted, no date is written, and only the fonts that come with Matplotlib are asked for widths.
+are salted, no date is written, and two fonts that come with Matplotlib measure the text, whatever
+fonts its cache of this machine lists.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ LAYERS = {
     "dsv3_gate_up": "DeepSeek-V3, gate and up",
     "dsv3_down": "DeepSeek-V3, down",
 }
+_FONTS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")
 _OURS, _MARLIN, _HUMMING = "this project", "Marlin (vLLM)", "Humming"
 
 
@@ -93,9 +95,8 @@ THEMES = (
 @contextmanager
 def _settings(theme: Theme) -> Iterator[None]:
     """Makes what Matplotlib draws meanwhile depend on the theme alone."""
-    own_fonts = str(Path(matplotlib.get_data_path()))
-    fonts = font_manager.fontManager.ttflist
-    font_manager.fontManager.ttflist = [f for f in fonts if f.fname.startswith(own_fonts)]
+    manager = font_manager.fontManager
+    fonts_before = manager.ttflist
     settings = {
         "svg.hashsalt": "marlin_moe_kernels",
         "svg.fonttype": "none",
@@ -121,10 +122,13 @@ def _settings(theme: Theme) -> Iterator[None]:
         "grid.linewidth": 0.6,
     }
     try:
+        manager.ttflist = []
+        for name in _FONTS:
+            manager.addfont(Path(matplotlib.get_data_path(), "fonts/ttf", name))
         with matplotlib.rc_context({**matplotlib.rcParamsDefault, **settings}):
             yield
     finally:
-        font_manager.fontManager.ttflist = fonts
+        manager.ttflist = fonts_before
 
 
 def _svg(figure: Any, description: str) -> str:
