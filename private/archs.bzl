@@ -9,6 +9,9 @@ load(":families.bzl", "ARCHS", "FAMILIES", "TEGRA_CAPABILITIES")
 
 visibility("//...")
 
+# Stands for sources that are compiled for all of a request, whatever family they serve.
+ANY_FAMILY = "any"
+
 _PTX_SUFFIX = "+PTX"
 
 def _arch(capability, suffix, ptx):
@@ -146,6 +149,8 @@ def _serves(cubin, arch):
     return _minor(cubin) < _minor(arch)
 
 def _family(name):
+    if name == ANY_FAMILY:
+        return {"capabilities": [arch["capability"] for arch in ARCHS], "suffix": ""}
     for family in FAMILIES:
         if family["name"] == name:
             return family
@@ -155,7 +160,7 @@ def family_specs(name, archs, exact):
     """Returns what the files of a kernel family are compiled for.
 
     Args:
-      name: the family's name in FAMILIES.
+      name: the family's name in FAMILIES, or ANY_FAMILY.
       archs: the list that parse_cuda_archs() returns.
       exact: True for a cubin per architecture asked for; False for the fewest cubins that serve all
         of them.
@@ -164,7 +169,16 @@ def family_specs(name, archs, exact):
       A list of arch specs of rules_cuda, one gencode each (`compute_80:sm_80`): cubins ascending,
       then PTX ascending. Empty if the family runs on none of the archs.
     """
-    return arch_specs(_archs_of(_family(name), archs), exact)
+    compiled_for = _archs_of(_family(name), archs)
+    cubins = [
+        arch
+        for arch in compiled_for
+        if exact or not any([_serves(other, arch) for other in compiled_for])
+    ]
+    return (
+        ["compute_{0}:sm_{0}".format(arch.number) for arch in cubins] +
+        ["compute_{0}:compute_{0}".format(arch.number) for arch in compiled_for if arch.ptx]
+    )
 
 def _archs_of(family, archs):
     """Returns which of the archs a family is compiled for: its own variant of each, if it has one."""
@@ -174,31 +188,11 @@ def _archs_of(family, archs):
     capabilities = {arch.capability: None for arch in served}
     return [_arch(capability, family["suffix"], False) for capability in capabilities]
 
-def arch_specs(archs, exact):
-    """Returns the arch specs of rules_cuda for archs, whatever family they are for.
-
-    Args:
-      archs: a list such as parse_cuda_archs() returns.
-      exact: as for family_specs().
-
-    Returns:
-      A list of arch specs of rules_cuda: cubins ascending, then PTX ascending.
-    """
-    cubins = [
-        arch
-        for arch in archs
-        if exact or not any([_serves(other, arch) for other in archs])
-    ]
-    return (
-        ["compute_{0}:sm_{0}".format(arch.number) for arch in cubins] +
-        ["compute_{0}:compute_{0}".format(arch.number) for arch in archs if arch.ptx]
-    )
-
 def all_family_specs(name):
     """Returns every spec that family_specs() may return for a family, in its order.
 
     Args:
-      name: the family's name in FAMILIES.
+      name: the family's name in FAMILIES, or ANY_FAMILY.
 
     Returns:
       A list of arch specs of rules_cuda.
@@ -208,6 +202,34 @@ def all_family_specs(name):
     cubins = ["compute_{0}:sm_{0}".format(arch.number) for arch in archs]
     ptx = ["compute_{0}:compute_{0}".format(arch.number) for arch in archs]
     return cubins if family["suffix"] else cubins + ptx
+
+def spec_condition(name, spec):
+    """Returns a name for the condition on which family_specs() has a spec.
+
+    Equal names are equal conditions, whatever the family. PTX depends on the request alone. A cubin
+    depends also on the others of its major version that the family may have, for one of them may
+    serve in its place; and that of a family with a suffix on more than one spelling.
+
+    Args:
+      name: the family's name in FAMILIES, or ANY_FAMILY.
+      spec: one of all_family_specs().
+
+    Returns:
+      A string that can be part of a target's name, such as `sm_89_of_8.9`.
+    """
+    family = _family(name)
+    code = spec.split(":")[1]
+    if code.startswith("compute_"):
+        return code
+    if family["suffix"]:
+        return "{}_of_{}".format(code, name)
+    (arch,) = [arch for arch in all_archs() if "sm_" + arch.number == code]
+    same_major = [
+        capability
+        for capability in family["capabilities"]
+        if capability.split(".")[0] == arch.capability.split(".")[0]
+    ]
+    return "{}_of_{}".format(code, "_".join(same_major))
 
 def unsupported_specs(specs, supported_numbers):
     """Returns those specs that the CUDA rules do not know the architecture of.

@@ -1,7 +1,8 @@
 """How CUDA sources of this module are compiled, generated and hand-written ones alike."""
 
 load("@rules_cuda//cuda:defs.bzl", "cuda_library", SUPPORTED_NUMBERS = "cuda_archs")
-load(":settings.bzl", "ANY_FAMILY", "flag_specs")
+load(":archs.bzl", "ANY_FAMILY")
+load(":settings.bzl", "flag_specs")
 
 visibility("//...")
 

@@ -7,13 +7,12 @@ two requests that need the same families share one action and its cached result.
 
 load("@bazel_skylib//rules:common_settings.bzl", "BuildSettingInfo")
 load("@rules_cuda//cuda:defs.bzl", "cuda_archs")
-load(":archs.bzl", "all_archs", "extra_families", "families_needed", "parse_cuda_archs", "unsupported_specs")
+load(":archs.bzl", "ANY_FAMILY", "all_archs", "extra_families", "families_needed", "family_specs", "parse_cuda_archs", "unsupported_specs")
 load(":families.bzl", "FAMILIES")
 load(":generator.bzl", "run_generator")
 load(":providers.bzl", "CudaArchsSettingInfo", "ExtraFamiliesSettingInfo", "MarlinGeneratedInfo")
 load(":quant_scheme.bzl", "bits_of", "select_schemes", "tiles_of")
 load(":quant_schemes.bzl", "KERNEL_COSTS", "PART_COST", "SCHEME_HEADERS", "SM90_KERNEL_COST", "SM90_TILES")
-load(":settings.bzl", "ANY_FAMILY", "specs_for")
 
 visibility("//...")
 
@@ -181,14 +180,14 @@ def _compiled_specs(ctx, archs, families):
     for family in families:
         if family in ctx.attr.family_archs:
             only = parse_cuda_archs(ctx.attr.family_archs[family]).archs
-            specs[family] = specs_for(ANY_FAMILY, only, exact)
+            specs[family] = family_specs(ANY_FAMILY, only, exact)
         else:
-            specs[family] = specs_for(family, archs, exact)
+            specs[family] = family_specs(family, archs, exact)
     if ctx.attr.has_srcs:
-        specs["srcs"] = specs_for(ANY_FAMILY, archs, exact)
+        specs["srcs"] = family_specs(ANY_FAMILY, archs, exact)
     unsupported = {}
-    for family_specs in specs.values():
-        unsupported.update({number: None for number in unsupported_specs(family_specs, cuda_archs)})
+    for compiled in specs.values():
+        unsupported.update({number: None for number in unsupported_specs(compiled, cuda_archs)})
     if unsupported:
         supported = [arch.name for arch in all_archs() if arch.number in cuda_archs]
         fail("\ncuda_archs: this version of rules_cuda cannot compile for sm_{}; it can for {}; ask for these, or use a newer rules_cuda".format(

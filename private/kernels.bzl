@@ -7,12 +7,13 @@
     <name>.srcs         compiles hand-written sources, which may include the selector
     <name>              hands on one PIC archive of each
 
-Only <name> is public. All of them stay in the top configuration, so that paths and actions do not
-depend on the architectures asked for.
+Only <name> is public. There is a target for each set of files that share their architectures and
+headers: a change of either compiles those files again and no others. All stay in the top
+configuration, so that paths and actions do not depend on the architectures asked for.
 """
 
 load("@rules_cuda//cuda:defs.bzl", "cuda_library", SUPPORTED_NUMBERS = "cuda_archs")
-load(":archs.bzl", "check_extra_families", "parse_cuda_archs")
+load(":archs.bzl", "ANY_FAMILY", "check_extra_families", "parse_cuda_archs")
 load(
     ":cuda_sources.bzl",
     "HOST_OPTIMISED",
@@ -29,7 +30,7 @@ load(":families.bzl", "FAMILIES")
 load(":generate.bzl", "marlin_generated", "source_groups")
 load(":libraries.bzl", "marlin_kernel_headers", "marlin_kernels_library", "marlin_selector")
 load(":quant_schemes.bzl", "QUANT_SCHEMES")
-load(":settings.bzl", "ANY_FAMILY", "flag_specs", "given_specs")
+load(":settings.bzl", "flag_specs", "given_specs")
 
 visibility("//...")
 

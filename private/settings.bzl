@@ -9,17 +9,13 @@ actions depend on its own specs only.
 
 load("@bazel_skylib//rules:common_settings.bzl", "BuildSettingInfo")
 load("@rules_cuda//cuda:defs.bzl", "CudaArchsInfo")
-load(":archs.bzl", "all_archs", "all_family_specs", "arch_specs", "check_extra_families", "family_specs", "parse_cuda_archs")
+load(":archs.bzl", "ANY_FAMILY", "all_family_specs", "check_extra_families", "family_specs", "parse_cuda_archs", "spec_condition")
 load(":families.bzl", "FAMILIES")
 load(":providers.bzl", "CudaArchsSettingInfo", "ExtraFamiliesSettingInfo")
 
 visibility("//...")
 
-# Stands for sources that are compiled for all cubins of a request, whatever family they serve.
-ANY_FAMILY = "any"
-
 _PACKAGE = "//private/family_archs"
-_SETTINGS_NAME = "spec"
 
 # What is compiled for where no flag says it.
 _DEFAULT_ARCHS = "sm_80"
@@ -69,22 +65,9 @@ extra_families_setting = rule(
     provides = [ExtraFamiliesSettingInfo],
 )
 
-def specs_for(family, archs, exact):
-    """Returns the arch specs of rules_cuda for a family or for ANY_FAMILY.
-
-    Args:
-      family: a name out of FAMILIES, or ANY_FAMILY.
-      archs: the list that parse_cuda_archs() returns.
-      exact: whether each architecture gets a cubin of its own.
-
-    Returns:
-      A list of specs such as `compute_80:sm_80`.
-    """
-    return arch_specs(archs, exact) if family == ANY_FAMILY else family_specs(family, archs, exact)
-
 def _spec_probe_impl(ctx):
     exact = ctx.attr._sass[BuildSettingInfo].value == "exact"
-    specs = specs_for(ctx.attr.family, ctx.attr._cuda_archs[CudaArchsSettingInfo].archs, exact)
+    specs = family_specs(ctx.attr.family, ctx.attr._cuda_archs[CudaArchsSettingInfo].archs, exact)
     return [config_common.FeatureFlagInfo(value = "yes" if ctx.attr.spec in specs else "no")]
 
 _spec_probe = rule(
@@ -99,37 +82,29 @@ _spec_probe = rule(
     provides = [config_common.FeatureFlagInfo],
 )
 
-def _all_specs(family):
-    if family != ANY_FAMILY:
-        return all_family_specs(family)
-    numbers = [arch.number for arch in all_archs()]
-    return (
-        ["compute_{0}:sm_{0}".format(number) for number in numbers] +
-        ["compute_{0}:compute_{0}".format(number) for number in numbers]
-    )
-
-def _setting_name(name, family, spec):
-    return "{}_{}_{}".format(name, family, spec.replace(":", "_"))
-
-def family_arch_settings(name = _SETTINGS_NAME):
-    """Declares the conditions that flag_specs() selects on.
+def family_arch_settings(name):
+    """Declares the conditions that flag_specs() selects on, and what they ask.
 
     Args:
-      name: prefix of their names.
+      name: a prefix of the names of what they ask.
     """
+    asked = {}
     for family in [family["name"] for family in FAMILIES] + [ANY_FAMILY]:
-        for spec in _all_specs(family):
-            setting = _setting_name(name, family, spec)
-            _spec_probe(
-                name = setting + "_probe",
-                family = family,
-                spec = spec,
-            )
-            native.config_setting(
-                name = setting,
-                flag_values = {":{}_probe".format(setting): "yes"},
-                visibility = ["//visibility:public"],
-            )
+        for spec in all_family_specs(family):
+            asked.setdefault(spec_condition(family, spec), (family, spec))
+    for condition, (family, spec) in asked.items():
+        probe = "{}_{}".format(name, condition)
+        _spec_probe(
+            name = probe,
+            family = family,
+            spec = spec,
+            visibility = ["//visibility:private"],
+        )
+        native.config_setting(
+            name = condition,
+            flag_values = {":" + probe: "yes"},
+            visibility = ["//visibility:public"],
+        )
 
 def flag_specs(family, supported_numbers):
     """Returns what a family is compiled for when the flag `//:cuda_archs` decides.
@@ -142,9 +117,9 @@ def flag_specs(family, supported_numbers):
       A configurable list of arch specs, for the attribute `archs` of cuda_library.
     """
     specs = []
-    for spec in _all_specs(family):
+    for spec in all_family_specs(family):
         if spec.split(":")[0][len("compute_"):] in supported_numbers:
-            condition = Label("{}:{}".format(_PACKAGE, _setting_name(_SETTINGS_NAME, family, spec)))
+            condition = Label("{}:{}".format(_PACKAGE, spec_condition(family, spec)))
             specs = specs + select({condition: [spec], "//conditions:default": []})
     return specs
 
@@ -163,7 +138,7 @@ def given_specs(family, archs, supported_numbers):
     for mode in ["covering", "exact"]:
         modes[mode] = [
             spec
-            for spec in specs_for(family, archs, mode == "exact")
+            for spec in family_specs(family, archs, mode == "exact")
             if spec.split(":")[0][len("compute_"):] in supported_numbers
         ]
     return select({

@@ -1,7 +1,7 @@
 """Tests of private/archs.bzl: what a request means, and what a family is compiled for."""
 
 load("@bazel_skylib//lib:unittest.bzl", "asserts", "unittest")
-load("//private:archs.bzl", "all_archs", "all_family_specs", "families_needed", "family_specs", "parse_cuda_archs")
+load("//private:archs.bzl", "ANY_FAMILY", "all_archs", "all_family_specs", "families_needed", "family_specs", "parse_cuda_archs", "spec_condition")
 load("//private:families.bzl", "FAMILIES")
 load("//tests/testdata:arch_strings.bzl", "ARCH_STRINGS")
 
@@ -132,6 +132,27 @@ def _every_pair_of_archs_is_served_impl(ctx):
 
 every_pair_of_archs_is_served_test = unittest.make(_every_pair_of_archs_is_served_impl)
 
+def _equal_conditions_are_met_alike_impl(ctx):
+    env = unittest.begin(ctx)
+    conditions = {
+        family: {spec: spec_condition(family, spec) for spec in all_family_specs(family)}
+        for family in [family["name"] for family in FAMILIES] + [ANY_FAMILY]
+    }
+    for first in all_archs():
+        for second in all_archs():
+            archs = parse_cuda_archs([first.name + "+PTX", second.name]).archs
+            for exact in [False, True]:
+                met = {}
+                for family, by_spec in conditions.items():
+                    specs = family_specs(family, archs, exact)
+                    for spec, condition in by_spec.items():
+                        expected = met.setdefault(condition, (spec, spec in specs))
+                        where = "{} of {} for {}, {}".format(condition, family, first.name, second.name)
+                        asserts.equals(env, expected, (spec, spec in specs), where)
+    return unittest.end(env)
+
+equal_conditions_are_met_alike_test = unittest.make(_equal_conditions_are_met_alike_impl)
+
 def archs_tests(name):
     """Declares the tests of private/archs.bzl.
 
@@ -146,4 +167,5 @@ def archs_tests(name):
         archs_need_the_families_that_run_on_them_test,
         a_family_is_compiled_for_what_can_use_it_test,
         every_pair_of_archs_is_served_test,
+        equal_conditions_are_met_alike_test,
     )
