@@ -37,6 +37,8 @@ TEGRA_CAPABILITIES = ["8.7", "8.8", "11.0"]
 #     out where extra_families does not name it.
 #   a_types, c_types: activation and output types its instantiations may have.
 #   stages: depth of the shared-memory pipeline; 0: as many stages as fit.
+#   tile_table: the table of quant_schemes.bzl that its tiles are in; empty: those of the schemes.
+#   selector: the header that finds its kernels.
 FAMILIES = [
     {
         "name": "sm75",
@@ -47,6 +49,8 @@ FAMILIES = [
         "a_types": ["kFloat16", "kS8"],
         "c_types": ["kFloat16"],
         "stages": 2,
+        "tile_table": "",
+        "selector": "kernel_selector.h",
     },
     {
         "name": "sm80",
@@ -57,6 +61,8 @@ FAMILIES = [
         "a_types": ["kFloat16", "kBFloat16", "kS8"],
         "c_types": ["kFloat16", "kBFloat16"],
         "stages": 4,
+        "tile_table": "",
+        "selector": "kernel_selector.h",
     },
     {
         "name": "sm89",
@@ -67,6 +73,8 @@ FAMILIES = [
         "a_types": ["kFE4M3fn"],
         "c_types": ["kFloat16", "kBFloat16"],
         "stages": 4,
+        "tile_table": "",
+        "selector": "kernel_selector.h",
     },
     {
         "name": "sm90",
@@ -77,6 +85,8 @@ FAMILIES = [
         "a_types": ["kFloat16", "kBFloat16"],
         "c_types": ["kFloat16", "kBFloat16"],
         "stages": 0,
+        "tile_table": "SM90_TILES",
+        "selector": "sm90_kernel_selector.h",
     },
 ]
 

@@ -17,8 +17,10 @@ load(":quant_schemes.bzl", "KERNEL_COSTS", "PART_COST", "SCHEME_HEADERS", "SM90_
 visibility("//...")
 
 _SELECTOR = "kernel_selector.h"
-_SM90_SELECTOR = "sm90_kernel_selector.h"
 _MANIFEST = "manifest.json"
+
+# What a family's tile_table names.
+_TILE_TABLES = {"SM90_TILES": SM90_TILES}
 
 def _part_names(stem, costs):
     """Returns the files that hold kernels of the given costs: the generator divides them alike.
@@ -52,32 +54,69 @@ def kernel_files(family, schemes):
     # By file, then by kind of scales: the tiles, each with what it costs.
     stems = {}
     headers = {}
-    for scheme in schemes:
-        for a_type in scheme["a_type"]:
-            for c_type in scheme["c_type"] or [a_type]:
-                if a_type not in family["a_types"] or c_type not in family["c_types"]:
-                    continue
-                types = [name[1:].lower() for name in [a_type, scheme["b_type"], c_type]]
-                stem = "{}_kernel_{}".format(family["name"], "_".join(types))
-                for group in scheme["group_blocks"]:
-                    costs = _tile_costs(family, scheme, a_type, c_type, group)
-                    if costs:
-                        headers[stem] = _scheme_header(a_type, scheme["b_type"])
-                        scales = (scheme["s_type"] or c_type, group)
-                        stems.setdefault(stem, {}).setdefault(scales, {}).update(costs)
+    for kind in _kernel_kinds(family, schemes):
+        types = [name[1:].lower() for name in [kind.a_type, kind.b_type, kind.c_type]]
+        stem = "{}_kernel_{}".format(family["name"], "_".join(types))
+        headers[stem] = _scheme_header(kind.a_type, kind.b_type)
+        stems.setdefault(stem, {}).setdefault(kind.scales, {}).update(kind.costs)
     return [
         struct(name = name, header = headers[stem])
         for stem in sorted(stems)
         for name in _part_names(stem, [_sum(tiles.values()) for tiles in stems[stem].values()])
     ]
 
+def built_tiles(family, schemes):
+    """Returns the tiles that a family's kernels for some schemes have.
+
+    Args:
+      family: an entry of FAMILIES.
+      schemes: list of checked schemes.
+
+    Returns:
+      A list of tuples without repetition: the activation type, the rows, and what else describes a
+      tile: thread_k, thread_n and threads, or what the family's tile_table has.
+    """
+    tiles = {}
+    for kind in _kernel_kinds(family, schemes):
+        for tile in kind.costs:
+            if not family["tile_table"]:
+                config, m_blocks = tile
+                tile = (int(16 * m_blocks),) + config
+            tiles[(kind.a_type,) + tile] = None
+    return tiles.keys()
+
+def _kernel_kinds(family, schemes):
+    """Returns the combinations of types and scales that a family has kernels of, with their tiles.
+
+    Returns:
+      A list of structs: `a_type`, `b_type`, `c_type`; `scales`, their type and group_blocks; `costs`,
+      a dict from tiles to what the kernel of each costs.
+    """
+    kinds = []
+    for scheme in schemes:
+        for a_type in scheme["a_type"]:
+            for c_type in scheme["c_type"] or [a_type]:
+                if a_type not in family["a_types"] or c_type not in family["c_types"]:
+                    continue
+                for group in scheme["group_blocks"]:
+                    costs = _tile_costs(family, scheme, a_type, c_type, group)
+                    if costs:
+                        kinds.append(struct(
+                            a_type = a_type,
+                            b_type = scheme["b_type"],
+                            c_type = c_type,
+                            scales = (scheme["s_type"] or c_type, group),
+                            costs = costs,
+                        ))
+    return kinds
+
 def _tile_costs(family, scheme, a_type, c_type, group):
     """Returns a dict from the tiles of a scheme's kernels of one kind to what each costs."""
-    if family["name"] == "sm90":
+    if family["tile_table"]:
         s_type = scheme["s_type"] or c_type
         return {
             tile: SM90_KERNEL_COST
-            for row in SM90_TILES
+            for row in _TILE_TABLES[family["tile_table"]]
             if a_type in row["a_types"] and scheme["b_type"] in row["b_types"] and
                s_type == (row["s_type"] or c_type) and group in row["group_blocks"]
             for tile in row["tiles"]
@@ -125,12 +164,12 @@ def source_groups(family, scheme_headers):
 def _may_include(family, header):
     """Returns whether a family has kernels of the types that a scheme header is for."""
     a_types = [a_type for a_type in header["a_types"] if a_type in family["a_types"]]
-    if family["name"] != "sm90":
+    if not family["tile_table"]:
         return bool(a_types)
     return any([
         any([a_type in row["a_types"] for a_type in a_types]) and
         any([b_type in row["b_types"] for b_type in header["b_types"]])
-        for row in SM90_TILES
+        for row in _TILE_TABLES[family["tile_table"]]
     ])
 
 def _requested_archs(ctx):
@@ -223,7 +262,8 @@ def _marlin_generated_impl(ctx):
     sources = {family: [declare(file.name) for file in files[family]] for family in families}
     selector = declare(_SELECTOR)
     manifest = declare(_MANIFEST)
-    selectors = [selector] + ([declare(_SM90_SELECTOR)] if "sm90" in families else [])
+    others = [family["selector"] for family in FAMILIES if family["name"] in families and family["selector"] != _SELECTOR]
+    selectors = [selector] + [declare(basename) for basename in others]
     outputs = [file for family in families for file in sources[family]] + selectors + [manifest]
 
     spec = ctx.actions.declare_file("{}/spec.json".format(ctx.label.name))
@@ -263,6 +303,11 @@ def _marlin_generated_impl(ctx):
             selectors = selectors,
             sources = sources,
             specs = specs,
+            tiles = {
+                family["name"]: built_tiles(family, schemes)
+                for family in FAMILIES
+                if family["name"] in families
+            },
         ),
         OutputGroupInfo(
             generated = depset(outputs),

@@ -3,6 +3,7 @@
 load("@rules_cc//cc:find_cc_toolchain.bzl", "find_cc_toolchain", "use_cc_toolchain")
 load("@rules_cc//cc/common:cc_common.bzl", "cc_common")
 load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
+load(":families.bzl", "FAMILIES")
 load(":providers.bzl", "MarlinGeneratedInfo", "MarlinKernelsInfo")
 
 visibility("//...")
@@ -52,11 +53,46 @@ def _kernels_built(info):
         "{} for {}".format(family, ", ".join([spec.partition(":")[2] for spec in info.specs[family]]))
         for family in info.families
     ])
-    return """// What these kernels are, for messages.
+
+    # The launcher prefers the families that the table has last.
+    families = [family for family in reversed(FAMILIES) if family["name"] in info.families]
+    return """// What these kernels are: in words for messages, and their families and tiles for the launcher.
 #pragma once
 
-#define MARLIN_KERNELS_BUILT "quant schemes {}; families {}"
-""".format(", ".join(info.schemes), code)
+#define MARLIN_KERNELS_BUILT "quant schemes {schemes}; families {code}"
+
+// Families, the one to prefer first:
+//   FAMILY(name, template, lowest capability, whether it runs on no other, stages)
+#define MARLIN_FAMILIES_BUILT(FAMILY) \\
+{families}
+
+// Tiles, family by family, by template:
+//   Marlin(family, a_type, rows, thread_k, thread_n, threads)
+//   MarlinSm90(family, a_type, rows, thread_n, blocks_per_sm)
+#define MARLIN_TILES_BUILT(Marlin, MarlinSm90) \\
+{tiles}
+""".format(
+        schemes = ", ".join(info.schemes),
+        code = code,
+        families = _macro_body([_family_row(family) for family in families]),
+        tiles = _macro_body([
+            "{}({}, {})".format(family["template"], family["name"], ", ".join([str(part) for part in tile]))
+            for family in families
+            for tile in info.tiles[family["name"]]
+        ]),
+    )
+
+def _family_row(family):
+    return "FAMILY({}, {}, {}, {}, {})".format(
+        family["name"],
+        family["template"],
+        family["capabilities"][0].replace(".", ""),
+        "true" if family["suffix"] else "false",
+        family["stages"],
+    )
+
+def _macro_body(rows):
+    return " \\\n".join(["  " + row for row in rows])
 
 def _marlin_selector_impl(ctx):
     info = ctx.attr.generated[MarlinGeneratedInfo]

@@ -24,9 +24,10 @@ MarlinGeneratedInfo = provider(
         "manifest": "File: manifest.json, which lists every instantiation with its file.",
         "schemes": "List of the names of the quantisation schemes used.",
         "selector": "File: kernel_selector.h.",
-        "selectors": "List of Files: it, and sm90_kernel_selector.h if there is that family.",
+        "selectors": "List of Files: it, and those of families that have one of their own.",
         "sources": "Dict from family name to the list of its kernel Files.",
         "specs": "Dict from family name, or `srcs`, to the list of arch specs it is compiled for.",
+        "tiles": "Dict from family name to its tiles, as built_tiles() in generate.bzl returns them.",
     },
 )
 

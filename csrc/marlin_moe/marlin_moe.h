@@ -88,7 +88,7 @@ typedef struct marlin_moe_gemm_config {
 int marlin_moe_gemm(const marlin_moe_gemm_args* args, const marlin_moe_gemm_config* config);
 
 /* Sets *bytes to the workspace that marlin_moe_gemm() needs for these shapes, types and this
- * configuration, which may be null; to the byte what the kernels touch at most. */
+ * configuration, which may be null. It suffices for any routing. */
 int marlin_moe_gemm_workspace_size(const marlin_moe_gemm_args* args,
                                    const marlin_moe_gemm_config* config, size_t* bytes);
 

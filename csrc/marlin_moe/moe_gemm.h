@@ -60,7 +60,7 @@ struct MoeGemmArgs {
   const float* topk_weights = nullptr;    // [m * top_k]; optional: null multiplies by nothing
   const int* sorted_token_ids = nullptr;  // ids by expert, padded to blocks with m * top_k
   const int* expert_ids = nullptr;        // expert of each block; -1: skip the block
-  // [1], entries of sorted_token_ids in use: at most a block for each id
+  // [1], entries of sorted_token_ids in use
   const int* num_tokens_past_padded = nullptr;
   // Whether expert_ids may hold -1 (expert parallelism). Leaving it false when it does is still
   // right, and unevenly spread over the device.
@@ -94,9 +94,9 @@ struct MoeGemmConfig {
 };
 
 // Sets *bytes to the scratch memory that moe_gemm() needs for these arguments and this
-// configuration on the current device; pointers are not looked at. It is what the kernels touch in
-// the worst case, to the byte: with any number of blocks in use up to one for each id, and ids
-// anywhere in them. Some such routing writes the last byte, none writes the one behind it.
+// configuration on the current device; pointers are not looked at. It has a place for the partial
+// sums of every thread block that the device holds at once, so it suffices for any routing and any
+// number of row blocks in use. 0 where no tile is split and nothing is gathered.
 Status moe_gemm_workspace_size(const MoeGemmArgs& args, std::size_t* bytes,
                                const MoeGemmConfig* config = nullptr);
 

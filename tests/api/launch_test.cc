@@ -207,18 +207,18 @@ void check_calls() {
   Calls launch{};
   launch[kGetDevice] = launch[kLaunchKernel] = 1;
   calls = {};
-  expect(marlin_moe::moe_gemm(arguments(64, 1024, 2048, 48)).ok(), "the first call succeeds");
+  expect(marlin_moe::moe_gemm(arguments(64, 1024, 2112, 16)).ok(), "the first call succeeds");
   expect(calls[kGetAttribute] == 4 && calls[kFuncGetAttributes] == 1 &&
              calls[kFuncSetAttribute] == 1 && calls[kLaunchKernel] == 1,
          "the first call asks the driver once");
-  check_second_call(arguments(64, 1024, 2048, 48), launch, "a plain call");
+  check_second_call(arguments(64, 1024, 2112, 16), launch, "a plain call");
   check_second_call(arguments(1, 256, 2048, 8), launch, "a call of the other kernel");
   Calls gather = launch;
   gather[kPermuteColumns] = 1;
   check_second_call(act_order_arguments(), gather, "a call with act-order");
-  // The tile that is preferred was not built; the next has no code for the device.
+  // The tile that is preferred has no code for the device.
   current_device = kFirstOldDevice;
-  check_second_call(arguments(1, 256, 2048, 8), launch, "a call that falls back on another tile");
+  check_second_call(arguments(1, 256, 2048, 16), launch, "a call that falls back on another tile");
   expect(last_launch.function == reinterpret_cast<void*>(MARLIN_NAMESPACE_NAME::fake_small_tile),
          "the tile without code is not launched");
   current_device = 0;
@@ -240,7 +240,7 @@ void check_threads() {
 
 void check_workspace_size() {
   for (const bool atomic : {false, true}) {
-    MoeGemmArgs args = arguments(1, 128 * 100, 64 * 33, 32);
+    MoeGemmArgs args = arguments(1, 128 * 100, 64 * 33, 16);
     args.atomic_reduce = atomic;
     const MoeGemmConfig config{64, 128, 128, 0, 0};
     std::size_t needed = 0;
@@ -253,23 +253,33 @@ void check_workspace_size() {
                status.message.find("needed: " + std::to_string(needed)) != std::string::npos,
            "a byte less is refused with the number needed: " + status.message);
   }
-  // One tile of 33 stages over 33 blocks: every place is used.
-  for (const bool atomic : {false, true}) {
-    MoeGemmArgs args = arguments(1, 128, 64 * 33, 32);
-    args.top_k = 1;
-    args.atomic_reduce = atomic;
-    const MoeGemmConfig config{64, 128, 128, 1, 0};
-    std::size_t needed = 0;
-    expect(marlin_moe::moe_gemm_workspace_size(args, &needed, &config).ok(), "one tile: a size");
-    expect(marlin_moe::moe_gemm(args, &config).ok() && last_launch.blocks == 33, "33 blocks");
-    const auto first = reinterpret_cast<std::uintptr_t>(last_launch.params.partials);
-    const std::size_t place = 32 * 128 * sizeof(float);
-    // With atomic additions the only tile's owner, stripe 0, has the only place.
-    const std::size_t end = first + (atomic ? 1 : 33) * place;
-    expect(end == reinterpret_cast<std::uintptr_t>(args.workspace) + needed,
-           "the last place ends the workspace");
-    expect(atomic || first + place > reinterpret_cast<std::uintptr_t>(last_launch.params.locks),
-           "the first place that is used lies behind the locks");
+}
+
+// Every block that is launched has a place for partial sums, behind a lock of its own, within the
+// workspace asked for: then no routing writes elsewhere, whatever number of row blocks it has.
+void check_workspace_holds_every_block() {
+  for (const int m : {1, 3, 40, 5000}) {
+    for (const int n : {128, 192, 1024, 8192}) {
+      for (const int blocks_per_sm : {0, 1, 2}) {
+        for (const bool atomic : {false, true}) {
+          MoeGemmArgs args = arguments(m, n, 64 * 33, 16);
+          args.num_experts = 1000;
+          args.atomic_reduce = atomic;
+          const MoeGemmConfig config{64, 128, 128, blocks_per_sm, 0};
+          std::size_t needed = 0;
+          expect(marlin_moe::moe_gemm_workspace_size(args, &needed, &config).ok() &&
+                     marlin_moe::moe_gemm(args, &config).ok(),
+                 "a launch with many blocks");
+          const KernelParams& params = last_launch.params;
+          const auto* end = reinterpret_cast<const char*>(args.workspace) + needed;
+          expect(reinterpret_cast<const char*>(params.partials +
+                                               std::size_t{16} * 128 * last_launch.blocks) <= end,
+                 "all places lie in the workspace");
+          expect(static_cast<const void*>(params.locks + last_launch.blocks) <= params.partials,
+                 "all locks lie before them");
+        }
+      }
+    }
   }
 }
 
@@ -277,7 +287,7 @@ void check_other_sizes() {
   const MoeGemmConfig config{64, 128, 128, 0, -1};
   for (const int m : {0, 1, 17, 300, 5000}) {
     for (const int n : {64, 192, 1024, 4096}) {
-      for (const int block_size : {8, 16, 64}) {
+      for (const int block_size : {8, 16}) {
         for (const bool atomic : {false, true}) {
           MoeGemmArgs args = arguments(m, n, 1024, block_size);
           args.atomic_reduce = atomic;
@@ -285,7 +295,8 @@ void check_other_sizes() {
           std::size_t forced = 0;
           std::size_t most = 0;
           expect(marlin_moe::moe_gemm_workspace_size(args, &needed).ok() &&
-                     marlin_moe::moe_gemm_workspace_size(args, &forced, &config).ok() &&
+                     (block_size == 8 ||
+                      marlin_moe::moe_gemm_workspace_size(args, &forced, &config).ok()) &&
                      marlin_moe::moe_gemm_max_workspace_size(args, &most).ok(),
                  "all queries succeed");
           expect(std::max(needed, forced) <= most, "the query for all configurations is enough");
@@ -314,8 +325,16 @@ void check_other_sizes() {
 void check_refusals() {
   const MoeGemmConfig wide{64, 256, 256, 0, -1};
   Status status = marlin_moe::moe_gemm(arguments(17, 1024, 2048, 16), &wide);
+  expect(status.code == StatusCode::kInvalidArgument &&
+             status.message ==
+                 "config = (64, 256, 256) is not allowed; allowed: (thread_k, thread_n, threads) "
+                 "of a tile that was built: (128, 128, 256), (64, 128, 128)",
+         "a tile that was not built is refused with those that were: " + status.message);
+  const MoeGemmConfig small{64, 128, 128, 0, -1};
+  status = marlin_moe::moe_gemm(arguments(17, 1024, 2048, 8), &small);
   expect(status.code == StatusCode::kNoKernel &&
-             status.message.find("thread_n 256") != std::string::npos &&
+             status.message.find("block_size 8, tile (thread_k 64, thread_n 128") !=
+                 std::string::npos &&
              status.message.find("built: quant schemes fake; families sm80 for sm_80") !=
                  std::string::npos &&
              status.message.find("quant_schemes") != std::string::npos,
@@ -338,7 +357,7 @@ void check_refusals() {
 
 // The largest shapes: those that a device may hold are taken, and no product of sizes overflows.
 void check_large_sizes() {
-  MoeGemmArgs args = arguments(32768, 4096, 7168, 64);
+  MoeGemmArgs args = arguments(32768, 4096, 7168, 16);
   args.top_k = 8;
   args.num_experts = 256;
   for (const bool parallel : {false, true}) {
@@ -375,6 +394,7 @@ int main() {
   check_large_sizes();
   check_threads();
   check_workspace_size();
+  check_workspace_holds_every_block();
   check_other_sizes();
   return failures == 0 ? 0 : 1;
 }

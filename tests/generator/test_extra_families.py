@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from marlin_gen.errors import GeneratorError
 from marlin_gen.kernels import enumerate_kernels
-from marlin_gen.render import MANIFEST, SELECTOR, SM90_SELECTOR, render, selector_key
+from marlin_gen.render import MANIFEST, SELECTOR, render, selector_key
 from marlin_gen.schemes import table_schemes
 from marlin_gen.spec import read_spec, spec_for_archs
 
 STUB = Path(__file__).parent / "stub"
+SM90_SELECTOR = "sm90_kernel_selector.h"
 MOST_KERNELS = 250
 
 
@@ -58,7 +59,7 @@ def test_kernels_are_those_of_the_table(sm90_kernels, tables):
     }
     expected = {
         (a_type, b_type, row.s_type or a_type, *tile, 0, group_blocks)
-        for row in tables.sm90_tiles
+        for row in tables.tile_tables["SM90_TILES"]
         for a_type in row.a_types
         for b_type in row.b_types
         for group_blocks in row.group_blocks
@@ -69,7 +70,7 @@ def test_kernels_are_those_of_the_table(sm90_kernels, tables):
 
 
 def test_tiles_are_those_that_the_template_takes(tables):
-    for row in tables.sm90_tiles:
+    for row in tables.tile_tables["SM90_TILES"]:
         assert len(set(row.tiles)) == len(row.tiles)
         for block_rows, thread_n, blocks_per_sm in row.tiles:
             assert block_rows in range(8, 257, 8)
@@ -95,6 +96,20 @@ def test_files_hold_the_kernels_of_the_manifest(texts):
     assert found == symbols
     assert re.findall(r"kernel = ([^;]*);", texts[SM90_SELECTOR]) == symbols
     assert "MarlinSm90" not in texts[SELECTOR]
+
+
+def test_a_run_replaces_and_removes_what_an_earlier_one_wrote(run_gen, tmp_path):
+    first = run_gen("9.0", tmp_path, "--extra-families", "sm90", "--schemes", "gptq_int4")
+    assert first.returncode == 0
+    written = {path.name for path in tmp_path.iterdir()}
+    assert SM90_SELECTOR in written
+    (tmp_path / SM90_SELECTOR).write_text((tmp_path / SM90_SELECTOR).read_text() + "// edited\n")
+    again = run_gen("9.0", tmp_path, "--extra-families", "sm90", "--schemes", "gptq_int4")
+    assert again.returncode == 0
+    assert f"wrote {SM90_SELECTOR}" in again.stdout
+    without = run_gen("9.0", tmp_path, "--schemes", "gptq_int4")
+    assert without.returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {n for n in written if not is_sm90(n)}
 
 
 def test_unknown_and_impossible_families_are_refused(tables, write_spec):

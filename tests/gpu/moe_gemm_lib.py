@@ -66,7 +66,7 @@ class MoeGemmLibrary:
         return self._call("gemm", ctypes.byref(args), forced)
 
     def workspace_size(self, args: Any, config: Any = None) -> tuple[Status, int]:
-        """Returns the status and the bytes of scratch memory that gemm() needs, to the byte."""
+        """Returns the status and the bytes of scratch memory that gemm() needs."""
         size = ctypes.c_int64()
         forced = None if config is None else ctypes.byref(config)
         status = self._call("workspace_size", ctypes.byref(args), forced, ctypes.byref(size))

@@ -194,14 +194,35 @@ class Problem:
             args.stream = torch.cuda.current_stream().cuda_stream
         return args
 
-    def _align(self) -> None:
+    def add_empty_blocks(self, count: int) -> None:
+        """Puts `count` blocks of padding in front of every block of sorted_token_ids."""
+        self._align(count)
+
+    def _align(self, empty_blocks: int = 0) -> None:
         alignment = moe_reference.moe_align(
             self._routing, self.case.num_experts, self.args.block_size, self._map
         )
         self._soil_unused(alignment)
+        if empty_blocks:
+            alignment = self._with_empty_blocks(alignment, empty_blocks)
         for name in ("sorted_token_ids", "expert_ids", "num_tokens_past_padded"):
             values = torch.from_numpy(getattr(alignment, name))
             setattr(self.args, name, self._on_device(values))
+
+    def _with_empty_blocks(
+        self, alignment: moe_reference.Alignment, count: int
+    ) -> moe_reference.Alignment:
+        size = self.args.block_size
+        used = int(alignment.num_tokens_past_padded[0])
+        blocks = alignment.sorted_token_ids[:used].reshape(-1, size)
+        experts = alignment.expert_ids[: len(blocks)]
+        ids = np.full((len(blocks), count + 1, size), self.case.m * self.case.top_k, np.int32)
+        ids[:, count] = blocks
+        return moe_reference.Alignment(
+            ids.reshape(-1),
+            np.repeat(experts, count + 1),
+            np.array([ids.size], np.int32),
+        )
 
     def _soil_unused(self, alignment: moe_reference.Alignment) -> None:
         """Makes unused entries look like work, so that a kernel that does it gives wrong rows."""

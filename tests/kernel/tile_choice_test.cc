@@ -1,19 +1,33 @@
 // The tile that is tried first, on the layers of the benchmark and at the edges of the rules.
 #include "marlin_moe/plan/tile_choice.h"
 
+#include <cstddef>
 #include <cstdio>
+#include <vector>
 
 namespace {
 
 using marlin_moe::TileChoice;
 using marlin_moe::TileProblem;
+using marlin_moe::TileSize;
 
 int failures = 0;
 
-void expect(const TileProblem& problem, int thread_k, int thread_n, int threads,
-            int blocks_per_sm) {
-  const TileChoice choice = marlin_moe::choose_tile(problem);
-  if (choice.thread_k == thread_k && choice.thread_n == thread_n && choice.threads == threads &&
+// Those of the table for a block size whose depth divides k (private/quant_schemes.bzl).
+std::vector<TileSize> table_tiles(const TileProblem& problem) {
+  std::vector<TileSize> tiles;
+  if (problem.block_size <= 16 && problem.k % 128 == 0) tiles.push_back({128, 128, 256});
+  if (problem.block_size > 16) tiles.push_back({64, 256, 256});
+  tiles.push_back({64, 128, 128});
+  return tiles;
+}
+
+void expect_of(const std::vector<TileSize>& tiles, const TileProblem& problem, int thread_k,
+               int thread_n, int threads, int blocks_per_sm) {
+  const TileChoice choice =
+      marlin_moe::choose_tile(problem, tiles.data(), static_cast<int>(tiles.size()));
+  const TileSize& tile = tiles.at(static_cast<std::size_t>(choice.index));
+  if (tile.thread_k == thread_k && tile.thread_n == thread_n && tile.threads == threads &&
       choice.blocks_per_sm == blocks_per_sm && choice.reason[0] != '\0') {
     return;
   }
@@ -21,9 +35,14 @@ void expect(const TileProblem& problem, int thread_k, int thread_n, int threads,
                "m %d, n %d, k %d, %d experts, top_k %d, block %d, %d multiprocessors: (%d, %d, %d) "
                "with %d blocks instead of (%d, %d, %d) with %d\n",
                problem.m, problem.n, problem.k, problem.num_experts, problem.top_k,
-               problem.block_size, problem.multiprocessors, choice.thread_k, choice.thread_n,
-               choice.threads, choice.blocks_per_sm, thread_k, thread_n, threads, blocks_per_sm);
+               problem.block_size, problem.multiprocessors, tile.thread_k, tile.thread_n,
+               tile.threads, choice.blocks_per_sm, thread_k, thread_n, threads, blocks_per_sm);
   ++failures;
+}
+
+void expect(const TileProblem& problem, int thread_k, int thread_n, int threads,
+            int blocks_per_sm) {
+  expect_of(table_tiles(problem), problem, thread_k, thread_n, threads, blocks_per_sm);
 }
 
 // m, n, k, experts, top_k, block size, multiprocessors
@@ -72,5 +91,12 @@ int main() {
   expect(dense(4096, 8192, 4096, 48), 64, 256, 256, 0);
   expect(dense(4096, 4096 + 128, 4096, 64), 64, 128, 128, 0);
   expect(dense(64, 4096, 4096, 64), 64, 128, 128, 0);
+
+  // Other tiles than the table's: the rules go by what is deep, wide and small among them.
+  expect_of({{128, 64, 128}}, qwen3_gate_up(8), 128, 64, 128, 0);
+  expect_of({{64, 256, 256}}, qwen3_gate_up(8), 64, 256, 256, 3);
+  expect_of({{128, 64, 128}, {128, 128, 256}}, qwen3_gate_up(8), 128, 64, 128, 0);
+  expect_of({{128, 64, 128}, {64, 128, 128}}, dense(4096, 4096, 4096, 64), 64, 128, 128, 0);
+  expect_of({{128, 64, 128}, {128, 128, 256}}, dense(4096, 4096, 4096, 64), 128, 128, 256, 0);
   return failures == 0 ? 0 : 1;
 }

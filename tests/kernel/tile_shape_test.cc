@@ -67,6 +67,21 @@ struct Scheme {
   bool has_zero_points;
 };
 
+marlin_moe::TileShape shape_of(const Tile& tile, int rows, int stages, const Scheme& scheme) {
+  marlin_moe::TileShape shape{};
+  shape.threads = tile.threads;
+  shape.rows = rows;
+  shape.thread_n = tile.thread_n;
+  shape.thread_k = tile.thread_k;
+  shape.stages = stages;
+  shape.a_bits = scheme.a_bits;
+  shape.b_bits = scheme.b_bits;
+  shape.s_bits = scheme.s_bits;
+  shape.group_blocks = scheme.group_blocks;
+  shape.has_zero_points = scheme.has_zero_points;
+  return shape;
+}
+
 }  // namespace
 
 int main() {
@@ -82,8 +97,7 @@ int main() {
         // The table's deep tile serves up to 16 rows, the wide one more.
         if (tile.threads == 256 && (tile.thread_k == 128) != (rows <= 16)) continue;
         for (const int stages : {2, 4}) {
-          check({tile.threads, rows, tile.thread_n, tile.thread_k, stages, scheme.a_bits,
-                 scheme.b_bits, scheme.s_bits, scheme.group_blocks, scheme.has_zero_points});
+          check(shape_of(tile, rows, stages, scheme));
         }
       }
     }

@@ -110,14 +110,30 @@ def _spec_without_archs_impl(ctx):
     return analysistest.end(env)
 
 def _kernels_built_impl(ctx):
-    """Programs can say which schemes, families and architectures they hold."""
+    """Programs can say which schemes, families and architectures they hold, and choose a tile."""
     env = analysistest.begin(ctx)
-    content = _written(env, "kernels_built.h")
-    lines = [line for line in content.split("\n") if line.startswith("#define")]
-    asserts.equals(env, ["#define MARLIN_KERNELS_BUILT \"{}\"".format(ctx.attr.built)], lines)
+    lines = _written(env, "kernels_built.h").split("\n")
+    asserts.true(env, "#define MARLIN_KERNELS_BUILT \"{}\"".format(ctx.attr.built) in lines)
+    rows = [line.strip(" \\") for line in lines if line.startswith("  ")]
+    asserts.equals(env, rows, depset(rows).to_list(), "no row comes twice")
+    families = [row for row in rows if row.startswith("FAMILY")]
+    asserts.equals(env, ctx.attr.families, families)
+    for template in ["Marlin", "MarlinSm90"]:
+        tiles = [row for row in rows if row.startswith(template + "(")]
+        expected = [tile for tile in ctx.attr.tiles if tile.startswith(template + "(")]
+        asserts.equals(env, expected, [tile for tile in tiles if "kFloat16, 16," in tile or "kFE4M3fn, 64," in tile or "kBFloat16, 80," in tile])
     return analysistest.end(env)
 
-kernels_built_test = analysistest.make(_kernels_built_impl, attrs = {"built": attr.string()})
+kernels_built_test = analysistest.make(
+    _kernels_built_impl,
+    attrs = {
+        "built": attr.string(doc = "What stands in messages."),
+        "families": attr.string_list(doc = "Families, the first to prefer first."),
+        "tiles": attr.string_list(
+            doc = "Tiles with 16 rows of kFloat16, 64 rows of kFE4M3fn and 80 of kBFloat16.",
+        ),
+    },
+)
 
 _spec_attrs = {
     "families": attr.string_list(),

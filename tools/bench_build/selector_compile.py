@@ -18,6 +18,10 @@ from actions import REPOSITORY, bazel_compile, generate, machine_line, positive
 
 _TARGET = "//csrc/marlin_moe/host:kernel_table"
 _SOURCE = "csrc/marlin_moe/host/kernel_table.cc"
+_KERNELS_BUILT = """#define MARLIN_KERNELS_BUILT ""
+#define MARLIN_FAMILIES_BUILT(FAMILY) FAMILY(sm80, Marlin, 80, false, 4)
+#define MARLIN_TILES_BUILT(Marlin, MarlinSm90) Marlin(sm80, kFloat16, 16, 64, 128, 128)
+"""
 
 
 def main() -> int:
@@ -38,9 +42,8 @@ def main() -> int:
         for style in ("switch", "chain"):
             files = generate(work / style, options.archs, "--selector", style)
             branches[style] = sum(map(len, files.values()))
-        # The rule writes it beside the selector; what it says costs nothing.
-        built = work / "kernels_built.h"
-        built.write_text('#define MARLIN_KERNELS_BUILT ""\n', encoding="utf-8")
+        # The rule writes it beside the selector; what it says costs next to nothing.
+        (work / "kernels_built.h").write_text(_KERNELS_BUILT, encoding="utf-8")
         for mode in ("fastbuild", "opt"):
             compiler = bazel_compile(options.bazel, "CppCompile", _TARGET, _SOURCE, "sm_80", mode)
             for style, count in branches.items():

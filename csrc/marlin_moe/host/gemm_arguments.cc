@@ -4,7 +4,7 @@
 #include <string>
 
 #include "arguments.h"
-#include "workspace.h"
+#include "launch_plan.h"
 
 namespace marlin_moe {
 

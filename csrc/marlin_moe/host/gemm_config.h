@@ -6,6 +6,16 @@
 
 namespace marlin_moe {
 
+// Threads of this library's kernels that a multiprocessor is given at most, where a kernel was not
+// compiled for a number of blocks; more blocks need more partial sums and gain nothing
+// (docs/kernel-notes.md).
+inline constexpr int kMaxThreadsPerSm = 512;
+
+// Blocks of a tile that a multiprocessor is given at most, whatever the device.
+inline int most_blocks_per_sm(const BuiltTile& tile) {
+  return tile.blocks_per_sm > 0 ? tile.blocks_per_sm : kMaxThreadsPerSm / tile.threads;
+}
+
 // A complete configuration, its kernel, and the reason for it.
 struct Choice {
   MoeGemmConfig config;
@@ -18,10 +28,7 @@ struct Choice {
 Status choose_config(const MoeGemmArgs& args, const DeviceInfo& device, const MoeGemmConfig* given,
                      Choice* choice);
 
-// Whether a configuration given names one of the tiles there are; the rest needs a device.
+// Whether a configuration given names one of the tiles that were built; the rest needs a device.
 Status check_config(const MoeGemmConfig& config);
-
-// Prints a choice to stderr if the environment has MARLIN_MOE_LOG=1, which is read once.
-void log_choice(const MoeGemmArgs& args, const Choice& choice, const DeviceInfo& device);
 
 }  // namespace marlin_moe

@@ -1,52 +1,70 @@
-// The kernels that were built: their selection by key, and what the device says of each.
+// The kernels that were built: their tiles, which function each is, and what the device says of it.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
-#include <string>
-
+#include "device_info.h"
 #include "marlin_moe/kernel/kernel.h"
 #include "marlin_moe/moe_gemm.h"
-#include "marlin_moe/plan/tile_shape.h"
 
 namespace marlin_moe {
 
-// What the launcher needs to know of a device.
-struct DeviceInfo {
-  int device;
-  int multiprocessors;
-  int max_shared_memory;  // bytes a block may have
-  int capability;         // 10 * major + minor
+// A kernel family that has kernels (private/families.bzl).
+struct KernelFamily {
+  enum class Template { Marlin, MarlinSm90 };  // NOLINT: the names of kernel.h
+
+  const char* name;
+  Template kernel;
+  int capability;  // 10 * major + minor: the lowest that its code is for
+  bool no_other;   // whether it runs on that capability only
+  int stages;      // depth of the pipeline; 0: as many as fit
+
+  bool runs_on(const DeviceInfo& device) const {
+    return no_other ? device.capability == capability : device.capability >= capability;
+  }
 };
 
-// Sets *info to the current device's, which stays valid. Asks the driver once per device.
-Status device_info(const DeviceInfo** info);
+// A tile that some kernels of a family were built with.
+struct BuiltTile {
+  const KernelFamily* family;
+  ScalarType a_type;
+  int rows;  // of A and C: the block_size
+  int thread_k;
+  int thread_n;
+  int threads;
+  int blocks_per_sm;  // that the kernels were compiled for; 0: as many as fit
+};
 
-// The key that a kernel is found by, in words.
-std::string describe_key(const MoeGemmArgs& args, const MoeGemmConfig& config,
-                         const DeviceInfo& device);
+// The tiles of all families, the family to prefer first. Which of them have a kernel for the other
+// types and the group size is for find_kernel() to say.
+struct BuiltTiles {
+  const BuiltTile* first;
+  const BuiltTile* last;
+  const BuiltTile* begin() const { return first; }
+  const BuiltTile* end() const { return last; }
+};
+BuiltTiles built_tiles();
+
+// What was built, in words.
+const char* kernels_built();
 
 // Whether a kernel can be launched, or why not.
 enum class KernelState { kUsable, kNotBuilt, kNoDeviceCode, kTooMuchSharedMemory };
 
-// What was built for a key: the kernel, its tile, and how many blocks a multiprocessor holds.
+// What was built for types, group size and tile, and how many blocks a multiprocessor holds.
 struct Kernel {
+  const BuiltTile* tile = nullptr;
   MARLIN_NAMESPACE_NAME::MarlinFuncPtr function = nullptr;
-  TileShape shape{};
   KernelState state = KernelState::kNotBuilt;
+  int shared_bytes = 0;  // dynamic shared memory of a block
   int max_blocks_per_sm = 0;
 
   bool usable() const { return state == KernelState::kUsable; }
 };
 
-// Sets *kernel to what there is for the types, group size and block size of `args` and the tile of
-// `config`, which may be no usable kernel. Fails only with the driver, which is asked once per
-// device and kernel.
-Status find_kernel(const MoeGemmArgs& args, const MoeGemmConfig& config, const DeviceInfo& device,
+// Sets *kernel to what there is for the types and the group size of `args` and a tile, which may be
+// no usable kernel. Fails only with the driver, which is asked once per device and kernel.
+Status find_kernel(const MoeGemmArgs& args, const BuiltTile& tile, const DeviceInfo& device,
                    Kernel* kernel);
-
-// kNoKernel, saying why `kernel` is not usable and what to rebuild.
-Status no_kernel(const MoeGemmArgs& args, const MoeGemmConfig& config, const DeviceInfo& device,
-                 const Kernel& kernel);
 
 }  // namespace marlin_moe

@@ -31,16 +31,20 @@ struct KernelTraits {
   // the transposed tile: 16 columns of C by 8 tokens an instruction.
   static constexpr bool kTransposed = kMBlockSize8;
 
-  static constexpr TileShape kShape{kThreads,
-                                    kMBlockSize8 ? 8 : 16 * kThreadMBlocks,
-                                    16 * kThreadNBlocks,
-                                    16 * kThreadKBlocks,
-                                    kStages,
-                                    ScalarType::from_id(kAId).size_bits(),
-                                    ScalarType::from_id(kBId).size_bits(),
-                                    ScalarType::from_id(kSId).size_bits(),
-                                    kGroupBlocks,
-                                    kBId == MARLIN_TYPE_NAMESPACE::kU4.id()};
+  static constexpr TileShape kShape = [] {
+    TileShape shape{};
+    shape.threads = kThreads_;
+    shape.rows = kMBlockSize8 ? 8 : 16 * kThreadMBlocks;
+    shape.thread_n = 16 * kThreadNBlocks;
+    shape.thread_k = 16 * kThreadKBlocks;
+    shape.stages = kStages_;
+    shape.a_bits = ScalarType::from_id(kAId).size_bits();
+    shape.b_bits = ScalarType::from_id(kBId).size_bits();
+    shape.s_bits = ScalarType::from_id(kSId).size_bits();
+    shape.group_blocks = kGroupBlocks_;
+    shape.has_zero_points = kBId == MARLIN_TYPE_NAMESPACE::kU4.id();
+    return shape;
+  }();
 
   static constexpr bool kHasZeroPoints = kShape.has_zero_points;
   static constexpr bool kA8 = kShape.a_bits == 8;

@@ -1,9 +1,10 @@
-// Which tile suits a shape, and how many thread blocks of it a multiprocessor shall hold, as
-// measured on an H100 (docs/kernel-notes.md). Which kernels were built is not looked at.
+// Which of some tiles suits a shape, and how many thread blocks of it a multiprocessor shall hold,
+// as measured on an H100 (docs/kernel-notes.md).
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 namespace marlin_moe {
 
@@ -18,10 +19,14 @@ struct TileProblem {
   int multiprocessors;
 };
 
-struct TileChoice {
+struct TileSize {
   int thread_k;
   int thread_n;
   int threads;
+};
+
+struct TileChoice {
+  int index;          // among the tiles to choose from
   int blocks_per_sm;  // 0: as many as fit
   const char* reason;
 };
@@ -35,27 +40,43 @@ inline double expected_blocks(const TileProblem& problem) {
   return std::max(active, ids / problem.block_size + 0.5 * active);
 }
 
-// The tile to try first.
-inline TileChoice choose_tile(const TileProblem& problem) {
+// The best of the `count` tiles from `first` on, one at least, whose thread_k divides k.
+inline TileChoice choose_tile(const TileProblem& problem, const TileSize* first, int count) {
   constexpr int kShortDepth = 2048;
+  const auto best = [&](auto worth) {
+    return std::max_element(first, first + count, [&](const TileSize& a, const TileSize& b) {
+      return worth(a) < worth(b);
+    });
+  };
+  const TileSize* deep = best([](const TileSize& t) { return std::tuple(t.thread_k, t.thread_n); });
+  const TileSize* wide = best([](const TileSize& t) { return std::tuple(t.thread_n, t.threads); });
+  const TileSize* small =
+      best([](const TileSize& t) { return std::tuple(-t.threads, t.thread_n); });
+  const auto choice = [&](const TileSize* tile, int blocks_per_sm, const char* reason) {
+    return TileChoice{static_cast<int>(tile - first), blocks_per_sm, reason};
+  };
+
   const double blocks = expected_blocks(problem);
+  const auto tiles_per_sm = [&](const TileSize* tile) {
+    const int n_tiles = (problem.n + tile->thread_n - 1) / tile->thread_n;
+    return std::ceil(blocks * n_tiles / problem.multiprocessors);
+  };
   if (problem.block_size <= 16 && problem.k <= kShortDepth) {
-    const double tiles = blocks * ((problem.n + 127) / 128);
-    const double tiles_per_sm = std::ceil(tiles / problem.multiprocessors);
-    if (tiles_per_sm <= 1 && problem.k % 128 == 0) {
-      return {128, 128, 256, 1, "little work: one block per multiprocessor seldom splits a tile"};
+    if (deep->thread_k > small->thread_k && tiles_per_sm(deep) <= 1) {
+      return choice(deep, 1, "little work: one block per multiprocessor seldom splits a tile");
     }
-    if (tiles_per_sm > 1 && tiles_per_sm <= 3) {
-      return {64, 128, 128, static_cast<int>(tiles_per_sm),
-              "little work: about as many blocks as tiles, so that few are split"};
+    if (tiles_per_sm(small) > 1 && tiles_per_sm(small) <= 3) {
+      return choice(small, static_cast<int>(tiles_per_sm(small)),
+                    "little work: about as many blocks as tiles, so that few are split");
     }
   }
   const bool many_rows =
       problem.block_size == 64 || (problem.block_size == 48 && problem.n > problem.k);
-  if (many_rows && problem.n % 256 == 0 && blocks * (problem.n / 256) >= problem.multiprocessors) {
-    return {64, 256, 256, 0, "many rows: a wide tile reads A less often"};
+  if (many_rows && wide->thread_n > small->thread_n && problem.n % wide->thread_n == 0 &&
+      blocks * (problem.n / wide->thread_n) >= problem.multiprocessors) {
+    return choice(wide, 0, "many rows: a wide tile reads A less often");
   }
-  return {64, 128, 128, 0, "few rows: small tiles keep more loads of weights under way"};
+  return choice(small, 0, "few rows: small tiles keep more loads of weights under way");
 }
 
 }  // namespace marlin_moe

@@ -20,7 +20,7 @@ struct PermuteColumnsArgs {
   int num_ids;     // ids below this one are tokens
   int top_k;       // id / top_k is the row of A
   int block_size;  // ids per entry of expert_ids
-  int max_ids;     // upper bound of *num_tokens_past_padded
+  int max_ids;     // about *num_tokens_past_padded; any number is right
   int k;
   void* out;  // [num_ids, k], row id: A[id / top_k, perm[expert of id]]
 };

@@ -107,7 +107,7 @@ def _kernels_of(family: Family, scheme: Scheme, tables: Tables) -> Iterator[Inst
             cost=0,
         )
         for group_blocks in scheme.group_blocks:
-            if family.name == "sm90":
+            if family.tile_table:
                 yield from _sm90_kernels(common, group_blocks, tables)
             else:
                 yield from _scheme_kernels(common, group_blocks, scheme, tables)
@@ -138,8 +138,8 @@ def _scheme_kernels(
 def _sm90_kernels(
     common: Instantiation, group_blocks: int, tables: Tables
 ) -> Iterator[Instantiation]:
-    """The kernels of the template MarlinSm90: those of the table SM90_TILES."""
-    for row in tables.sm90_tiles:
+    """The kernels of the template MarlinSm90: those of the family's table."""
+    for row in tables.tile_tables[common.family.tile_table]:
         if (
             common.a_type.name not in row.a_types
             or common.b_type.name not in row.b_types

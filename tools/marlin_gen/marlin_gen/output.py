@@ -9,19 +9,27 @@ import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from marlin_gen.errors import GeneratorError
-from marlin_gen.render import CXX_MARKER, MANIFEST, MANIFEST_MARKER, SELECTOR
+from marlin_gen.render import CXX_MARKER, MANIFEST, MANIFEST_MARKER
+from marlin_gen.tables import load_tables
 
 _KERNEL_FILE = re.compile(r"sm\d+_kernel_[a-z0-9]+_[a-z0-9]+_[a-z0-9]+(_\d+)?\.cu")
+
+
+@cache
+def _selectors() -> frozenset[str]:
+    """Names of the headers that find kernels."""
+    return frozenset(family.selector for family in load_tables().families)
 
 
 def is_ours(path: Path) -> bool:
     """Whether the generator wrote a file, by its name and its first line."""
     if path.name == MANIFEST:
         marker = MANIFEST_MARKER
-    elif path.name == SELECTOR or _KERNEL_FILE.fullmatch(path.name):
+    elif path.name in _selectors() or _KERNEL_FILE.fullmatch(path.name):
         marker = CXX_MARKER
     else:
         return False

@@ -16,7 +16,6 @@ from marlin_gen.tables import ScalarType, Tables
 
 MANIFEST = "manifest.json"
 SELECTOR = "kernel_selector.h"
-SM90_SELECTOR = "sm90_kernel_selector.h"
 
 # Version of the manifest's fields and of their meaning.
 MANIFEST_VERSION = 2
@@ -145,25 +144,25 @@ def _kernel_file(spec: Spec, kernels: Sequence[Instantiation], tables: Tables) -
 
 
 def _by_selector(kernels: Sequence[Instantiation]) -> dict[str, list[Instantiation]]:
-    """The kernels that each selector finds: every template has one, the documented one always."""
-    documented = [kernel for kernel in kernels if not kernel.family.extra]
-    extra = [kernel for kernel in kernels if kernel.family.extra]
-    return {SELECTOR: documented, **({SM90_SELECTOR: extra} if extra else {})}
+    """The kernels that each selector finds; there is always the documented one."""
+    found: dict[str, list[Instantiation]] = {SELECTOR: []}
+    for kernel in kernels:
+        found.setdefault(kernel.family.selector, []).append(kernel)
+    return found
 
 
 def _selectors(spec: Spec, kernels: Sequence[Instantiation]) -> dict[str, str]:
-    styles = {SELECTOR: f"selector_{spec.selector}.h.jinja", SM90_SELECTOR: "selector_sm90.h.jinja"}
     return {
-        name: _selector(spec, chosen, styles[name])
+        name: _selector(spec, chosen, spec.selector if name == SELECTOR else chosen[0].family.name)
         for name, chosen in _by_selector(kernels).items()
     }
 
 
-def _selector(spec: Spec, kernels: Sequence[Instantiation], template: str) -> str:
+def _selector(spec: Spec, kernels: Sequence[Instantiation], style: str) -> str:
     types: dict[ScalarType, None] = dict.fromkeys(t for kernel in kernels for t in kernel.types)
     return (
         _environment()
-        .get_template(template)
+        .get_template(f"selector_{style}.h.jinja")
         .render(
             marker=CXX_MARKER,
             spec=spec,

@@ -50,6 +50,11 @@ class Family:
     a_types: tuple[str, ...]
     c_types: tuple[str, ...]
     stages: int
+    tile_table: str
+    """The table that its tiles are in; empty: those of the schemes."""
+
+    selector: str
+    """Base name of the header that finds its kernels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,8 @@ class Tables:
     combinations: tuple[Combination, ...]
     schemes: tuple[dict[str, Any], ...]
     tile_sets: dict[str, list[Any]]
-    sm90_tiles: tuple[Sm90Tiles, ...]
+    tile_tables: dict[str, tuple[Sm90Tiles, ...]]
+    """Tiles of families that do not have those of the schemes, by the name of their table."""
     scheme_headers: tuple[SchemeHeader, ...]
     kernel_costs: dict[int, dict[float, int]]
     """What a kernel costs to compile, by bits of its activations and thread_m_blocks (0.5: 8)."""
@@ -164,7 +170,13 @@ def load_tables() -> Tables:
         combinations=tuple(Combination(**_frozen(row)) for row in schemes["SCHEME_COMBINATIONS"]),
         schemes=tuple(schemes["QUANT_SCHEMES"]),
         tile_sets=schemes["TILE_SETS"],
-        sm90_tiles=tuple(Sm90Tiles(**_frozen(row)) for row in schemes["SM90_TILES"]),
+        tile_tables={
+            family["tile_table"]: tuple(
+                Sm90Tiles(**_frozen(row)) for row in schemes[family["tile_table"]]
+            )
+            for family in families["FAMILIES"]
+            if family["tile_table"]
+        },
         scheme_headers=tuple(SchemeHeader(**_frozen(row)) for row in schemes["SCHEME_HEADERS"]),
         kernel_costs={bits: dict(costs) for bits, costs in schemes["KERNEL_COSTS"].items()},
         sm90_kernel_cost=schemes["SM90_KERNEL_COST"],

@@ -1,0 +1,45 @@
+#include "kernel_messages.h"
+
+#include "arguments.h"
+
+namespace marlin_moe {
+
+std::string describe_kernel(const MoeGemmArgs& args, const MoeGemmConfig* config,
+                            const DeviceInfo& device) {
+  std::string text = "a_type " + type_name(args.a_type) + ", b_type " + type_name(args.b_type) +
+                     ", c_type " + type_name(args.c_type) + ", s_type " + type_name(args.s_type) +
+                     ", group_size " + std::to_string(args.group_size) + ", block_size " +
+                     std::to_string(args.block_size);
+  if (config != nullptr) {
+    text += ", tile (thread_k " + std::to_string(config->thread_k) + ", thread_n " +
+            std::to_string(config->thread_n) + ", threads " + std::to_string(config->threads) + ")";
+  }
+  return text + ", compute capability " + std::to_string(device.capability / 10) + "." +
+         std::to_string(device.capability % 10);
+}
+
+Status no_kernel(const MoeGemmArgs& args, const MoeGemmConfig* config, const DeviceInfo& device,
+                 const Kernel& kernel) {
+  const std::string what = describe_kernel(args, config, device);
+  const std::string built = std::string("; built: ") + kernels_built();
+  std::string message;
+  switch (kernel.state) {
+    case KernelState::kNoDeviceCode:
+      message = "the kernel for " + what + " has no code for this device" + built +
+                "; build it for this device: cuda_archs of the marlin_moe_kernels target, or "
+                "--cuda_archs";
+      break;
+    case KernelState::kTooMuchSharedMemory:
+      message = "the kernel for " + what + " needs " + std::to_string(kernel.shared_bytes) +
+                " bytes of shared memory per block, the device has " +
+                std::to_string(device.max_shared_memory) + "; use another tile, or smaller blocks";
+      break;
+    default:
+      message = "no kernel was built for " + what + built +
+                "; add its scheme to quant_schemes or extra_quant_schemes of the "
+                "marlin_moe_kernels target, or its family to cuda_archs";
+  }
+  return {StatusCode::kNoKernel, message};
+}
+
+}  // namespace marlin_moe
