@@ -76,6 +76,47 @@ def print_means(points: list[dict[str, Any]]) -> None:
             )
 
 
+def print_ratios(points: list[dict[str, Any]]) -> None:
+    """Prints a line for each layer and case: microseconds, and the base's time / the new one's."""
+    tokens = sorted({point["m"] for point in points})
+    print(f"{'us (base / new)':33}" + "".join(f"{'M ' + str(m):>16}" for m in tokens))
+    rows: dict[tuple[str, str], dict[int, str]] = {}
+    for point in points:
+        row = rows.setdefault((point["layer"], point["case"]), {})
+        row[point["m"]] = f"{point['us']:.1f} ({point['ratio']:.3f})"
+    for (layer, case), row in rows.items():
+        print(f"{layer:15} {case:17}" + "".join(f"{row.get(m, ''):>16}" for m in tokens))
+
+
+def print_ratio_means(points: list[dict[str, Any]]) -> None:
+    """Prints the geometric means of the ratios, of each number of tokens and case and of all, and
+    how far apart outputs are."""
+    groups = [
+        *((f"M {m}", [p for p in points if p["m"] == m]) for m in sorted({p["m"] for p in points})),
+        *(
+            (case, [p for p in points if p["case"] == case])
+            for case in dict.fromkeys(p["case"] for p in points)
+        ),
+        ("all", points),
+    ]
+    for name, members in groups:
+        if not members:
+            continue
+        mean = geometric_mean([point["ratio"] for point in members])
+        least, most = (f(point["ratio"] for point in members) for f in (min, max))
+        print(
+            f"{name:17} base / new {mean:.4f} (geometric mean of {len(members)}, {least:.3f} to "
+            f"{most:.3f})"
+        )
+    if points:
+        same = sum(point["same_bits"] for point in points)
+        error = max(point["relative_error"] for point in points)
+        print(
+            f"{same} of {len(points)} points give the same bits; largest relative mean difference "
+            f"{error:.1e}"
+        )
+
+
 def print_slow(points: list[dict[str, Any]], limit: float) -> None:
     """Prints the points that are less than `limit` times as fast as the peer, slowest first."""
     slow = sorted(

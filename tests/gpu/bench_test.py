@@ -118,6 +118,10 @@ def test_wrong_values_of_the_drivers_options_are_refused(tmp_path: Path) -> None
         with pytest.raises(argparse.ArgumentTypeError, match="in a folder that exists"):
             driver_options.results_file(name)
     assert driver_options.positive("12") == 12
+    assert driver_options.fraction("0.75") == 0.75
+    for text in ("1", "-0.1", "nan", "half"):
+        with pytest.raises(argparse.ArgumentTypeError, match="from 0 to below 1"):
+            driver_options.fraction(text)
     for text in ("0", "-1", "1.5", ""):
         with pytest.raises(argparse.ArgumentTypeError, match="1 or more"):
             driver_options.positive(text)
@@ -179,6 +183,37 @@ def test_means_are_geometric_and_name_the_least(capsys):
     assert one.startswith("one ") and "1.000 times" in one
     assert two.startswith("two ") and "8.000 times" in two and one.endswith("0.50: small one M 1")
     assert everything.startswith("all ") and "2.000 times" in everything
+
+
+def _compared(case: str, m: int, ratio: float, error: float = 0.0) -> dict[str, object]:
+    return {
+        "layer": "small",
+        "case": case,
+        "m": m,
+        "us": 10.0,
+        "ratio": ratio,
+        "same_bits": error == 0,
+        "relative_error": error,
+    }
+
+
+def test_two_libraries_have_a_ratio_at_each_point(capsys):
+    bench_tables.print_ratios([_compared("one", 4, 0.98), _compared("two", 1, 1.25)])
+    header, one, two = capsys.readouterr().out.splitlines()
+    assert header.split() == "us (base / new) M 1 M 4".split()
+    assert one.split() == "small one 10.0 (0.980)".split() and one.endswith("10.0 (0.980)")
+    assert two.split() == "small two 10.0 (1.250)".split() and two.endswith(" " * 16)
+
+
+def test_ratios_have_geometric_means_by_tokens_and_by_case(capsys):
+    points = [_compared("one", 1, 0.5), _compared("one", 4, 2.0, 1e-4), _compared("two", 4, 8.0)]
+    bench_tables.print_ratio_means(points)
+    few, more, one, two, everything, outputs = capsys.readouterr().out.splitlines()
+    assert few.startswith("M 1 ") and "0.5000" in few
+    assert more.startswith("M 4 ") and "4.0000" in more and "of 2, 2.000 to 8.000" in more
+    assert one.startswith("one ") and "1.0000" in one and two.startswith("two ")
+    assert everything.startswith("all ") and "2.0000 (geometric mean of 3" in everything
+    assert outputs.startswith("2 of 3 points give the same bits") and outputs.endswith("1.0e-04")
 
 
 def test_slow_points_stand_with_both_times_slowest_first(capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,6 +22,20 @@ _ROUNDING_A8 = 2.0**-8
 _SMALLEST = {"kFloat16": 2.0**-25, "kBFloat16": 2.0**-134}
 # Limit of one element's error, in half units in the last place of the magnitude to expect of it.
 ELEMENT_LIMIT = 16.0
+
+
+# Rows of outputs that are compared at a time.
+_ROWS = 4096
+
+
+def relative_error(output: torch.Tensor, expected: torch.Tensor) -> float:
+    """Returns mean|output - expected| / mean|expected|; infinity if that is no number."""
+    difference = size = 0.0
+    for mine, other in zip(output.split(_ROWS), expected.split(_ROWS), strict=True):
+        difference += float((mine.float() - other.float()).abs().sum(dtype=torch.float64))
+        size += float(other.float().abs().sum(dtype=torch.float64))
+    error = difference / size if size > 0 else math.nan
+    return error if math.isfinite(error) else math.inf
 
 
 def mean_limit(key: WeightKey) -> float:

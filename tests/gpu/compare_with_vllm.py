@@ -14,7 +14,6 @@ differ.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from dataclasses import dataclass
@@ -33,8 +32,6 @@ from workload import POOL_BYTES, Pool, Workload, launches_of, repeats_of
 
 # Of a process that warms up only: enough for the weights of the largest layer.
 _WARM_UP_POOL_BYTES = 4 << 30
-# Rows of the outputs that are compared at a time.
-_ROWS = 4096
 _SLOW = 0.95
 
 
@@ -101,23 +98,13 @@ class Ours:
             raise ShimError(f"gemm: {status.name}: {status.message}")
 
 
-def relative_error(ours: torch.Tensor, peers: torch.Tensor) -> float:
-    """Returns mean|ours - peer's| / mean|peer's|; infinity if that is no number."""
-    difference = size = 0.0
-    for mine, other in zip(ours.split(_ROWS), peers.split(_ROWS), strict=True):
-        difference += float((mine.float() - other.float()).abs().sum(dtype=torch.float64))
-        size += float(other.float().abs().sum(dtype=torch.float64))
-    error = difference / size if size > 0 else math.nan
-    return error if math.isfinite(error) else math.inf
-
-
 def compare_outputs(ours: Ours, peer: Peer, workload: Workload) -> float:
     """Launches both on the same set; returns the relative error."""
     workload.c.zero_()
     ours.launch(0)
     peer.launch(0)
     torch.cuda.synchronize()
-    return relative_error(workload.c, peer.c)
+    return checks.relative_error(workload.c, peer.c)
 
 
 def complaint(point: dict[str, Any], case: Quantisation) -> str:

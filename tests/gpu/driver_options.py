@@ -15,6 +15,17 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def fraction(text: str) -> float:
+    """Reads a part of something, 0 to 1 without 1 itself."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is given; it must be from 0 to below 1")
+    return value
+
+
 def results_file(text: str) -> Path:
     """Reads the name of a file that takes results: in a folder that is there."""
     path = Path(text)

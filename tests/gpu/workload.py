@@ -66,7 +66,7 @@ class Workload:
       a, c, topk_weights: on the device, shared by the sets.
       ids: rows of c.
       routings: expert of each id, for each set.
-      experts_read: experts that a set's routing has, on average.
+      experts_read: experts on the device that a set's routing has, on average.
       weight_bytes: bytes of weights, scales and zero points that a launch reads, on average.
     """
 
@@ -78,12 +78,15 @@ class Workload:
         case: Quantisation,
         tokens: int,
         most_sets: int = _MOST_SETS,
+        remote: float = 0.0,
     ) -> None:
+        """`remote`: the part of the experts that are on other devices; their blocks have none."""
         self._library = library
         self._layer = layer
         self._case = case
         self._device = pool.bits.device
         self._pool = pool
+        self._local_experts = math.ceil(layer.num_experts * (1 - remote))
         self.ids = tokens * layer.top_k
         rows = self.ids if layer.down else tokens
         self.a = self._activations(rows)
@@ -108,7 +111,7 @@ class Workload:
         layer = self._layer
         rng = np.random.default_rng(tokens)
         first = moe_reference.random_routing(rng, tokens, layer.num_experts, layer.top_k)
-        read = len(np.unique(first)) * self._case.expert_bytes(layer)
+        read = max(1, len(self._read(first))) * self._case.expert_bytes(layer)
         all_bytes = self._case.weight_bytes(layer) * layer.num_experts
         fitting = self._pool.bits.numel() * 4 // all_bytes
         count = max(1, min(most_sets, fitting, max(2, math.ceil(_COLD_BYTES / read))))
@@ -117,8 +120,13 @@ class Workload:
             self.routings.append(
                 moe_reference.random_routing(rng, tokens, layer.num_experts, layer.top_k)
             )
-        self.experts_read = float(np.mean([len(np.unique(r)) for r in self.routings]))
+        self.experts_read = float(np.mean([len(self._read(r)) for r in self.routings]))
         self.weight_bytes = self.experts_read * self._case.expert_bytes(layer)
+
+    def _read(self, routing: np.ndarray) -> np.ndarray:
+        """Returns the experts that a launch on the device reads."""
+        experts = np.unique(routing)
+        return experts[experts < self._local_experts]
 
     def _make_base(self, rows: int) -> None:
         layer, case, type_id = self._layer, self._case, self._library.type_id
@@ -140,6 +148,7 @@ class Workload:
             "global_scales": self._global_scales.data_ptr(),
             "c": self.c.data_ptr(),
             "topk_weights": self.topk_weights.data_ptr() if layer.down else None,
+            "expert_parallel": int(self._local_experts < layer.num_experts),
         }
         args = self._library.Args(**self._base, block_size=BLOCK_SIZES[-1])
         status, size = self._library.max_workspace_size(args)
@@ -162,8 +171,12 @@ class Workload:
     def operands(self, index: int, block_size: int) -> dict[str, torch.Tensor]:
         """Returns, flat, what one set has of its own: weights, and its routing in blocks."""
         found = self._weights(index)
+        experts = np.arange(self._layer.num_experts)
         alignment = moe_reference.moe_align(
-            self.routings[index], self._layer.num_experts, block_size
+            self.routings[index],
+            self._layer.num_experts,
+            block_size,
+            expert_map=np.where(experts < self._local_experts, experts, -1),
         )
         for name in ("sorted_token_ids", "expert_ids", "num_tokens_past_padded"):
             found[name] = torch.from_numpy(getattr(alignment, name)).to(self._device)
@@ -192,7 +205,7 @@ class Workload:
             (tensor.data_ptr(), tensor.numel() * tensor.itemsize // self._layer.num_experts)
             for tensor in self._weights(index).values()
         ]
-        experts = np.unique(self.routings[index]).astype(np.int32)
+        experts = self._read(self.routings[index]).astype(np.int32)
         return found, torch.from_numpy(experts).to(self._device)
 
     def _set(self, operands: dict[str, torch.Tensor], block_size: int) -> Any:
