@@ -65,6 +65,52 @@ void check_plan(int tiles, int stages, int stripes, int slack) {
   }
 }
 
+// What all thread blocks walk along is every stage of every tile once, and the parts of a tile
+// agree on who owns it.
+void check_walk(int tiles, int stages, int stripes, int slack) {
+  const auto require = [&](bool condition, const char* what) {
+    expect(condition, what, tiles, stages, stripes, slack);
+  };
+  struct Part {
+    int stripe;
+    marlin_moe::TilePart part;
+    marlin_moe::TileShare share;
+  };
+  const Divider tile_stages(stages);
+  const Divider all_stripes(stripes);
+  const StripePlan plan = marlin_moe::plan_stripes(tiles, tile_stages, all_stripes, slack);
+  std::vector<std::vector<Part>> parts_of(tiles);
+  for (int stripe = 0; stripe < stripes; ++stripe) {
+    marlin_moe::StripeSchedule schedule({plan, plan.begin(stripe), plan.end(stripe)}, tiles,
+                                        tile_stages, all_stripes, stripe);
+    bool in_stripe = true;
+    for (marlin_moe::TilePart part{}; schedule.next(&part);) {
+      const bool inside = part.tile >= 0 && part.tile < tiles && part.k_begin >= 0 &&
+                          part.k_begin < part.k_end && part.k_end <= stages;
+      require(inside, "a part lies in its tile");
+      if (!inside) return;
+      require(in_stripe || part.tile >= plan.cut_tiles, "a block begins with its stripe");
+      in_stripe = part.tile < plan.cut_tiles;
+      parts_of[part.tile].push_back({stripe, part, schedule.share(part)});
+    }
+  }
+  for (const std::vector<Part>& parts : parts_of) {
+    int k = 0;
+    for (const Part& part : parts) {  // in the order of their stripes
+      require(part.part.k_begin == k, "a tile's parts follow each other");
+      k = part.part.k_end;
+      require(part.share.owns == (&part == &parts.front()), "the first part owns the tile");
+      require(part.share.owner == parts.front().stripe, "all parts name the tile's owner");
+      const int others = static_cast<int>(parts.size()) - 1;
+      require(part.stripe == parts.front().stripe + (&part - parts.data()),
+              "contributors are the stripes behind the owner");
+      require(!part.share.owns || part.share.num_contributors == others,
+              "an owner counts its contributors");
+    }
+    require(k == stages, "a tile's parts are all of it");
+  }
+}
+
 // Every tile of C is some tile, and full groups of row blocks have a column after the other.
 void check_tile_index(int row_blocks, int n_tiles) {
   std::vector<int> seen(row_blocks * n_tiles, 0);
@@ -107,7 +153,10 @@ int main() {
   for (const int tiles : {0, 1, 2, 7, 96, 128, 131, 132, 133, 263, 264, 265, 400}) {
     for (const int stages : {1, 2, 6, 12, 32, 33}) {
       for (const int stripes : {1, 2, 5, 132, 528}) {
-        for (const int slack : {0, 1, 4, 8, 1000}) check_plan(tiles, stages, stripes, slack);
+        for (const int slack : {0, 1, 4, 8, 1000}) {
+          check_plan(tiles, stages, stripes, slack);
+          check_walk(tiles, stages, stripes, slack);
+        }
       }
     }
   }

@@ -9,17 +9,11 @@
 #include <cstdint>
 
 #include "kernel_traits.cuh"
+#include "marlin_moe/plan/schedule.h"
 #include "ptx.cuh"
 #include "tile_rows.cuh"
 
 namespace marlin_moe {
-
-// A block's share of a tile: which stripes hold the rest of it.
-struct TileShare {
-  bool owns;             // holds the tile's first stage, writes C
-  int num_contributors;  // of an owner: how many stripes behind its own have partial sums for it
-  int owner;             // stripe that owns the tile
-};
 
 template <class Traits, class Multiplier>
 class Epilogue {

@@ -1,20 +1,19 @@
 // The definition of the kernel that generated files instantiate.
 //
-// A thread block walks its share of the work (schedule.h). For each tile, or part of one, it keeps
-// a pipeline of stages in shared memory full (stage_loader.cuh), multiplies them (multiplier.cuh,
-// multiplier_a8.cuh) and writes or passes on the sums (epilogue.cuh).
+// A thread block walks its share of the work (stripe_walk.cuh). For each tile, or part of one, it
+// keeps a pipeline of stages in shared memory full (stage_loader.cuh), multiplies them
+// (multiplier.cuh, multiplier_a8.cuh) and writes or passes on the sums (epilogue.cuh).
 //
 // How weights are decoded is not in here: a generated file also includes one of *_weights.cuh and
 // *_activations.cuh, so that a change of one reaches no other file.
 #pragma once
 
 #include "epilogue.cuh"
-#include "expert_blocks.cuh"
 #include "kernel.h"
 #include "kernel_traits.cuh"
-#include "marlin_moe/plan/schedule.h"
 #include "ptx.cuh"
 #include "stage_loader.cuh"
+#include "stripe_walk.cuh"
 #include "tile_rows.cuh"
 
 namespace marlin_moe {
@@ -76,75 +75,26 @@ __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, Til
   __syncthreads();
 }
 
-// A thread block's stripe: stages [begin, end) of the tiles that are cut, and the plan behind them.
-struct BlockStripe {
-  StripePlan plan;
-  int begin;
-  int end;
-};
-
-// Not inlined, so that the kernels of a file share its compilation.
-inline __device__ __noinline__ BlockStripe plan_block(int tiles, Divider tile_stages,
-                                                      Divider stripes, int slack, int stripe) {
-  const StripePlan plan = plan_stripes(tiles, tile_stages, stripes, slack);
-  return {plan, plan.begin(stripe), plan.end(stripe)};
-}
-
 template <class Traits>
 __device__ __forceinline__ void run_block(const ::MARLIN_NAMESPACE_NAME::KernelParams& params,
                                           SharedAddress shared) {
   using Multiplier = typename MultiplierOf<Traits>::type;
-  const int num_blocks = divide(*params.num_tokens_past_padded, Traits::kRows);
-  const int m_blocks =
-      params.expert_parallel ? count_expert_blocks(params.expert_ids, num_blocks) : num_blocks;
-  const int k_tiles = params.tile_stages;
-  const int tiles = m_blocks * params.n_tiles;
-  const int stripe = static_cast<int>(gridDim.x - 1 - blockIdx.x);
-  const BlockStripe work =
-      plan_block(tiles, params.tile_stages, params.stripes, params.stripe_slack, stripe);
-
+  StripeWalk walk(params, Traits::kRows);
   TileRows<Traits> rows(params, shared);
   StageLoader<Traits> loader(params, shared);
   Multiplier multiplier(params, shared);
-  Epilogue<Traits, Multiplier> epilogue(params, shared, rows, stripe);
+  Epilogue<Traits, Multiplier> epilogue(params, shared, rows, walk.stripe());
 
-  int stage = work.begin;
-  const int end = work.end;
-  int whole_tile = work.plan.cut_tiles + stripe;
+  WorkItem item;
 #pragma unroll 1
-  while (stage < end || whole_tile < tiles) {
-    int tile = whole_tile;
-    int k_begin = 0;
-    int k_end = k_tiles;
-    if (stage < end) {
-      tile = stage / params.tile_stages;
-      k_begin = stage - tile * k_tiles;
-      k_end = min(k_tiles, k_begin + end - stage);
-      stage += k_end - k_begin;
-    } else {
-      whole_tile += params.stripes;
-    }
-
-    const TileIndex index = tile_index(tile, m_blocks, params.n_tiles);
-    const int block = params.expert_parallel
-                          ? find_expert_block(params.expert_ids, num_blocks, index.row_block)
-                          : index.row_block;
-    const int expert = params.expert_ids[block];
-    rows.load_ids(block);
-    if (expert < 0) continue;
+  while (walk.next(&item)) {
+    rows.load_ids(item.block);
+    if (item.expert < 0) continue;  // asked here, so that its load and the ids' are one wait
     __syncthreads();
-    loader.begin_tile(rows, expert, index.n_tile, k_begin);
-    multiplier.begin_tile(expert, index.n_tile);
-    multiply_stages(loader, rows, multiplier, k_begin, k_end);
-
-    TileShare share{k_begin == 0, 0, stripe};
-    if (k_end - k_begin < k_tiles) {
-      // The stripe of the tile's other end.
-      const int other = work.plan.stripe_of(tile, share.owns ? k_tiles - 1 : 0);
-      share.num_contributors = max(other - stripe, 0);
-      share.owner = min(other, stripe);
-    }
-    epilogue.run(multiplier, share, expert, index.n_tile);
+    loader.begin_tile(rows, item.expert, item.n_tile, item.part.k_begin);
+    multiplier.begin_tile(item.expert, item.n_tile);
+    multiply_stages(loader, rows, multiplier, item.part.k_begin, item.part.k_end);
+    epilogue.run(multiplier, walk.share(item), item.expert, item.n_tile);
   }
 }
 

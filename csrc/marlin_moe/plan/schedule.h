@@ -84,6 +84,84 @@ MARLIN_HOST_DEVICE constexpr StripePlan plan_stripes(int tiles, const Divider& t
   return plan;
 }
 
+// Stages [k_begin, k_end) of a tile: all of them, or what one stripe has.
+struct TilePart {
+  int tile;
+  int k_begin;
+  int k_end;
+};
+
+// Which stripes hold the rest of a tile that a stripe has a part of.
+struct TileShare {
+  bool owns;             // holds the tile's first stage, writes C
+  int num_contributors;  // of an owner: how many stripes behind its own have partial sums for it
+  int owner;             // stripe that owns the tile
+};
+
+// A stripe of a plan, and where in it the tiles are cut.
+struct BlockStripe {
+  StripePlan plan;
+  int begin;
+  int end;
+};
+
+// What one thread block works on, part of a tile after part of a tile: its stripe, then whole
+// tiles.
+class StripeSchedule {
+ public:
+  // `tile_stages` and `stripes`, which have to live as long as this does, are those that the plan
+  // was made of.
+  MARLIN_HOST_DEVICE constexpr StripeSchedule(const BlockStripe& work, int tiles,
+                                              const Divider& tile_stages, const Divider& stripes,
+                                              int stripe)
+      : plan_(work.plan),
+        tile_stages_(tile_stages),
+        stripes_(stripes),
+        tiles_(tiles),
+        stripe_(stripe),
+        stage_(work.begin),
+        end_(work.end),
+        whole_tile_(work.plan.cut_tiles + stripe) {}
+
+  // Moves on to the next part; returns false behind the last one.
+  MARLIN_HOST_DEVICE constexpr bool next(TilePart* part) {
+    if (stage_ >= end_ && whole_tile_ >= tiles_) return false;
+    const int stages = tile_stages_;
+    *part = {whole_tile_, 0, stages};
+    if (stage_ < end_) {
+      part->tile = stage_ / tile_stages_;
+      part->k_begin = stage_ - part->tile * stages;
+      const int behind = part->k_begin + end_ - stage_;
+      part->k_end = behind < stages ? behind : stages;
+      stage_ += part->k_end - part->k_begin;
+    } else {
+      whole_tile_ += stripes_;
+    }
+    return true;
+  }
+
+  MARLIN_HOST_DEVICE constexpr TileShare share(const TilePart& part) const {
+    TileShare share{part.k_begin == 0, 0, stripe_};
+    if (part.k_end - part.k_begin < tile_stages_) {
+      // The stripe of the tile's other end.
+      const int other = plan_.stripe_of(part.tile, share.owns ? tile_stages_ - 1 : 0);
+      if (other > stripe_) share.num_contributors = other - stripe_;
+      if (other < stripe_) share.owner = other;
+    }
+    return share;
+  }
+
+ private:
+  StripePlan plan_;
+  const Divider& tile_stages_;
+  const Divider& stripes_;
+  int tiles_;
+  int stripe_;
+  int stage_;  // the stripe's next one
+  int end_;
+  int whole_tile_;  // the next one
+};
+
 // Where a tile lies in C.
 struct TileIndex {
   int row_block;

@@ -23,15 +23,12 @@ class Loader {
       : params_(params), shared_(shared) {}
 
   // Loads everything that the block works on, while stages and slots become empty.
-  __device__ __forceinline__ void run(const TileWalk& walk, int num_blocks) {
+  __device__ __forceinline__ void run(const TileWalk& walk, ExpertBlocks blocks) {
     const int units = uniform(walk.units());
 #pragma unroll 1
     for (int unit = blockIdx.x; unit < units; unit += params_.stripes) {
       const Work work = walk.work(unit);
-      const int block = params_.expert_parallel
-                            ? find_expert_block(params_.expert_ids, num_blocks, work.tile.row_block)
-                            : work.tile.row_block;
-      begin_tile(uniform(block), uniform(work.tile.n_tile));
+      begin_tile(uniform(blocks.find(work.tile.row_block)), uniform(work.tile.n_tile));
       const int k_begin = uniform(work.k_begin);
       const int k_end = uniform(work.k_end);
 #pragma unroll 1

@@ -49,18 +49,16 @@ template <class Traits>
 __device__ __forceinline__ void run_block(const Params& params, const void* shared_memory) {
   const SharedLayout<Traits> shared(shared_memory);
   if (threadIdx.x == 0) shared.init_barriers();
-  const int num_blocks = divide(*params.num_tokens_past_padded, Traits::kRows);
-  const int row_blocks =
-      params.expert_parallel ? count_expert_blocks(params.expert_ids, num_blocks) : num_blocks;
+  const ExpertBlocks blocks(params, Traits::kRows);
   __syncthreads();
 
   constexpr Sm90Tile kTile = Traits::kTile;
   if (warpgroup_index() == Sm90Tile::kWarpgroups) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;\n" ::"n"(kTile.loader_registers()));
-    Loader<Traits>(params, shared).run(TileWalk(params, row_blocks), num_blocks);
+    Loader<Traits>(params, shared).run(TileWalk(params, blocks.count()), blocks);
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;\n" ::"n"(kTile.multiplier_registers()));
-    run_multiplier<Traits>(params, shared, TileWalk(params, row_blocks));
+    run_multiplier<Traits>(params, shared, TileWalk(params, blocks.count()));
   }
 }
 
