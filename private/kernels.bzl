@@ -154,7 +154,7 @@ def marlin_moe_kernels(
         `--cuda_archs`. `--@marlin_moe_kernels//:sass` decides whether each gets a cubin of its own
         (`exact`) or the fewest cubins serve them all (`covering`, the default).
       quant_schemes: list of names of quantisation schemes out of the table in
-        `private/quant_schemes.bzl`. Default: all of them.
+        `private/quant_schemes.bzl`. Default: the documented ones, QUANT_SCHEMES.
       extra_quant_schemes: list of schemes that are not in the table, made by
         [quant_scheme](#quant_scheme).
       extra_families: list of names of kernel families beyond the documented ones: `sm90`, which is

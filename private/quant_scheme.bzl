@@ -9,6 +9,7 @@ ones go through the same checks; errors are returned, so that the target that us
 load(":families.bzl", "SCALAR_TYPES")
 load(
     ":quant_schemes.bzl",
+    "FURTHER_QUANT_SCHEMES",
     "QUANT_SCHEMES",
     "SCHEME_COMBINATIONS",
     "SCHEME_LIMITS",
@@ -16,6 +17,8 @@ load(
 )
 
 visibility("//...")
+
+_TABLE_SCHEMES = QUANT_SCHEMES + FURTHER_QUANT_SCHEMES
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -261,7 +264,7 @@ def _normalised(scheme):
 
 def _parse_extra_schemes(extra_schemes):
     """Decodes and checks what quant_scheme() returned. Returns (schemes, error)."""
-    taken = [scheme["name"] for scheme in QUANT_SCHEMES]
+    taken = [scheme["name"] for scheme in _TABLE_SCHEMES]
     schemes = []
     for encoded in extra_schemes:
         scheme = json.decode(encoded, default = None)
@@ -285,7 +288,7 @@ def select_schemes(names, extra_schemes):
       A struct of `schemes`, a list of dicts in table order, custom ones last, and `error`, empty or
       the reason why there are none.
     """
-    known = [scheme["name"] for scheme in QUANT_SCHEMES]
+    known = [scheme["name"] for scheme in _TABLE_SCHEMES]
     for name in names:
         if name not in known:
             return struct(schemes = [], error = "quant_schemes: \"{}\" is not in the table; known schemes: {}; describe others with quant_scheme() in extra_quant_schemes".format(
@@ -295,7 +298,7 @@ def select_schemes(names, extra_schemes):
     extra, error = _parse_extra_schemes(extra_schemes)
     if error:
         return struct(schemes = [], error = error)
-    schemes = [scheme for scheme in QUANT_SCHEMES if scheme["name"] in names] + extra
+    schemes = [scheme for scheme in _TABLE_SCHEMES if scheme["name"] in names] + extra
     if not schemes:
         return struct(schemes = [], error = "quant_schemes: no scheme is given; known schemes: " + ", ".join(known))
     return struct(schemes = schemes, error = "")

@@ -56,7 +56,7 @@ SCHEME_HEADERS = [
     {"name": "fp8_weights", "a_types": ["kFloat16", "kBFloat16"], "b_types": ["kFE4M3fn"]},
     {"name": "fp4_weights", "a_types": ["kFloat16", "kBFloat16"], "b_types": ["kFE2M1f"]},
     {"name": "int8_activations", "a_types": ["kS8"], "b_types": ["kU4", "kU4B8"]},
-    {"name": "fp8_activations", "a_types": ["kFE4M3fn"], "b_types": ["kU4", "kU4B8", "kFE2M1f"]},
+    {"name": "fp8_activations", "a_types": ["kFE4M3fn"], "b_types": ["kU4", "kU4B8", "kFE4M3fn", "kFE2M1f"]},
 ]
 
 # What a kernel costs to compile, by the bits of its activations and its thread_m_blocks: CPU time in
@@ -180,6 +180,29 @@ QUANT_SCHEMES = [
     },
 ]
 
+# Schemes with the same fields that are built only where somebody names them: the documented set of
+# kernels is that of QUANT_SCHEMES.
+FURTHER_QUANT_SCHEMES = [
+    {
+        "name": "fp8_afp8",
+        "a_type": ["kFE4M3fn"],
+        "b_type": "kFE4M3fn",
+        "c_type": ["kFloat16", "kBFloat16"],
+        "s_type": "",
+        "tiles": "a8",
+        "group_blocks": [-1, 8],
+    },
+    {
+        "name": "mxfp8_afp8",
+        "a_type": ["kFE4M3fn"],
+        "b_type": "kFE4M3fn",
+        "c_type": ["kBFloat16"],
+        "s_type": "kFE8M0fnu",
+        "tiles": "a8",
+        "group_blocks": [2],
+    },
+]
+
 # Values that the fields of any scheme may take, the table's and custom ones alike. Types follow from
 # SCALAR_TYPES by role.
 #   thread_configs: (thread_k, thread_n, threads) the kernels can be instantiated with.
@@ -198,7 +221,8 @@ SCHEME_COMBINATIONS = [
     {"b_type": "kU4B8", "a_types": ["kFloat16", "kBFloat16"], "s_type": "", "group_blocks": [-1, 0, 2, 4, 8]},
     {"b_type": "kU4B8", "a_types": ["kS8", "kFE4M3fn"], "s_type": "", "group_blocks": [-1, 2, 4, 8]},
     {"b_type": "kU8B128", "a_types": ["kFloat16", "kBFloat16"], "s_type": "", "group_blocks": [-1, 0, 2, 4, 8]},
-    {"b_type": "kFE4M3fn", "a_types": ["kFloat16", "kBFloat16"], "s_type": "", "group_blocks": [-1, 8]},
+    {"b_type": "kFE4M3fn", "a_types": ["kFloat16", "kBFloat16", "kFE4M3fn"], "s_type": "", "group_blocks": [-1, 8]},
+    {"b_type": "kFE4M3fn", "a_types": ["kFE4M3fn"], "s_type": "kFE8M0fnu", "group_blocks": [2]},
     {"b_type": "kFE2M1f", "a_types": ["kFloat16", "kBFloat16"], "s_type": "kFE4M3fn", "group_blocks": [1]},
     {"b_type": "kFE2M1f", "a_types": ["kBFloat16", "kFE4M3fn"], "s_type": "kFE8M0fnu", "group_blocks": [2]},
 ]

@@ -14,7 +14,8 @@
 namespace marlin_moe {
 
 // The types of activations and weights that a layout is made for. Beside 16-bit activations,
-// weights may have any type; beside kS8: kU4, kU4B8; beside kFE4M3fn: kU4, kU4B8, kFE2M1f.
+// weights may have any type; beside kS8: kU4, kU4B8; beside kFE4M3fn: kU4, kU4B8,
+// kFE4M3fn, kFE2M1f.
 struct WeightShape {
   int num_experts = 0;
   int n = 0;  // output columns, a multiple of 64
@@ -74,12 +75,13 @@ Status repack_rows(const RepackRowsArgs& args);
 
 // Scales of weights, as moe_gemm() takes them:
 //  - s_type = c_type: permuted, and multiplied by 2^d, d the exponent deficit of weights that the
-//    kernels dequantise: 8 (kFloat16) or 120 (kBFloat16) for b_type kFE4M3fn, 9 for integer weights
-//    beside a_type kFE4M3fn;
+//    kernels dequantise: 8 (kFloat16) or 120 (kBFloat16) for b_type kFE4M3fn beside 16-bit
+//    activations, 9 for integer weights beside a_type kFE4M3fn;
 //  - the same in groups beside a_type kS8: to int16 multiples of *a_factor, the largest magnitude /
 //    4096, permuted; activations' scales have to be multiplied by it (quantize_activations() does);
 //  - kFE4M3fn (NVFP4): to the upper byte of the kFloat16 number s * 2^7 without its sign, permuted;
-//  - kFE8M0fnu (MXFP4): permuted; beside a_type kFE4M3fn multiplied by 2^6 as well. Beside 16-bit
+//  - kFE8M0fnu (MXFP4, MXFP8): permuted; of kFE2M1f weights beside a_type kFE4M3fn multiplied by
+//    2^6 as well. Beside 16-bit
 //    activations the GEMM reads scales above 2^64, and NaN, as 2^64.
 struct PermuteScalesArgs {
   int num_experts = 0;

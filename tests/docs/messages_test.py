@@ -56,7 +56,8 @@ def table(file: str, name: str) -> Any:
 
 ARCHS = [arch["capability"] for arch in table("private/families.bzl", "ARCHS")]
 FAMILIES = table("private/families.bzl", "FAMILIES")
-SCHEMES = table("private/quant_schemes.bzl", "QUANT_SCHEMES")
+DOCUMENTED_SCHEMES = table("private/quant_schemes.bzl", "QUANT_SCHEMES")
+SCHEMES = DOCUMENTED_SCHEMES + table("private/quant_schemes.bzl", "FURTHER_QUANT_SCHEMES")
 
 
 def rows(document: str, first_heading: str) -> list[list[str]]:
@@ -66,6 +67,11 @@ def rows(document: str, first_heading: str) -> list[list[str]]:
     end = lines.index("", start)
     found = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[start:end]]
     return [found[0], *found[2:]]
+
+
+def listed_name(scheme: dict[str, Any]) -> str:
+    """A scheme's name as the tables of the documents have it: a star says that it is named."""
+    return f"`{scheme['name']}`" + ("" if scheme in DOCUMENTED_SCHEMES else " *")
 
 
 def archs_of(heading: str) -> list[str]:
@@ -92,9 +98,9 @@ def test_the_readme_says_which_family_serves_a_scheme_where():
     headings, *lines = rows("README.md", "scheme")
     columns = [archs_of(heading) for heading in headings[3:]]
     assert [arch for column in columns for arch in column] == ARCHS
-    assert {line[0] for line in lines} == {f"`{scheme['name']}`" for scheme in SCHEMES}
+    assert {line[0] for line in lines} == {listed_name(scheme) for scheme in SCHEMES}
     for scheme in SCHEMES:
-        line = next(line for line in lines if line[0] == f"`{scheme['name']}`")
+        line = next(line for line in lines if line[0] == listed_name(scheme))
         for heading, archs, cell in zip(headings[3:], columns, line[3:], strict=True):
             served = {tuple(families_of(scheme, arch)) for arch in archs}
             assert served == {tuple(cell.split(", ")) if cell else ()}, (scheme["name"], heading)
@@ -102,7 +108,7 @@ def test_the_readme_says_which_family_serves_a_scheme_where():
 
 def test_the_page_of_schemes_lists_those_of_the_table():
     _, *lines = rows("docs/quant-schemes.md", "scheme")
-    assert [line[0] for line in lines] == [f"`{scheme['name']}`" for scheme in SCHEMES]
+    assert [line[0] for line in lines] == [listed_name(scheme) for scheme in SCHEMES]
     for scheme, (_, activations, weights, scales, groups) in zip(SCHEMES, lines, strict=True):
         names = {"f16": "kFloat16", "bf16": "kBFloat16", "int8": "kS8", "FP8": "kFE4M3fn"}
         assert [names[name] for name in activations.split(", ")] == scheme["a_type"]

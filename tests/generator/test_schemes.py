@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from marlin_gen.errors import GeneratorError
 from marlin_gen.kernels import enumerate_kernels
 from marlin_gen.schemes import parse_custom_scheme, parse_scheme, table_schemes
+from marlin_gen.spec import spec_for_archs
 from marlin_gen.tables import load_tables
 
 TABLES = load_tables()
@@ -36,7 +37,16 @@ def test_shared_cases(testdata, tables):
 
 
 def test_every_scheme_of_the_table_passes_the_checks(tables):
-    assert list(table_schemes(tables)) == [row["name"] for row in tables.schemes]
+    rows = [*tables.schemes, *tables.further_schemes]
+    assert list(table_schemes(tables)) == [row["name"] for row in rows]
+
+
+def test_further_schemes_are_built_where_they_are_named(tables):
+    documented = [row["name"] for row in tables.schemes]
+    assert [s.name for s in spec_for_archs("8.9", tables).schemes] == documented
+    named = [row["name"] for row in tables.further_schemes]
+    assert [s.name for s in spec_for_archs("8.9", tables, schemes=named).schemes] == named
+    assert len({*documented, *named}) == len(documented) + len(named)
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,9 @@ QUANTISATIONS = (
     Quantisation("s8_u4b8_ch", "kS8", "kU4B8", _BF16, _BF16, -1, optional=True),
     Quantisation("e4m3_u4b8_g128", "kFE4M3fn", "kU4B8", _BF16, _BF16, 128, optional=True),
     Quantisation("e4m3_mxfp4_g32", "kFE4M3fn", "kFE2M1f", _BF16, "kFE8M0fnu", 32, optional=True),
+    Quantisation("e4m3_fp8_ch", "kFE4M3fn", "kFE4M3fn", _BF16, _BF16, -1, optional=True),
+    Quantisation("e4m3_fp8_g128", "kFE4M3fn", "kFE4M3fn", _BF16, _BF16, 128, optional=True),
+    Quantisation("e4m3_mxfp8_g32", "kFE4M3fn", "kFE4M3fn", _BF16, "kFE8M0fnu", 32, optional=True),
 )
 
 

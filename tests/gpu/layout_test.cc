@@ -23,7 +23,7 @@ using marlin_moe::WeightLayout;
     }                                                                      \
   } while (false)
 
-constexpr WeightLayout kLayouts[] = {{4, false}, {8, false}, {4, true}};
+constexpr WeightLayout kLayouts[] = {{4, false}, {8, false}, {4, true}, {8, true}};
 
 void a_tile_holds_each_element_once() {
   for (const WeightLayout& layout : kLayouts) {
@@ -71,6 +71,11 @@ void words_of_lanes_are_those_of_marlin() {
         if (j < 2) {
           expect_word({4, true}, 4 * lane + 2 * j + half, first + 8 * half, deep_rows,
                       {0, 4, 1, 5, 2, 6, 3, 7}, -1);
+          const std::vector<int> low(deep_rows.begin(), deep_rows.begin() + 4);
+          const std::vector<int> high(deep_rows.begin() + 4, deep_rows.end());
+          const int word = 8 * lane + 2 * (2 * j + half);
+          expect_word({8, true}, word, first + 8 * half, low, {0, 1, 2, 3}, -1);
+          expect_word({8, true}, word + 1, first + 8 * half, high, {0, 1, 2, 3}, -1);
         }
       }
     }

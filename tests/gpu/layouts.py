@@ -68,12 +68,13 @@ def pack_weights(q: Any, bits: int = 4) -> Any:
     return _words_from_nibbles(nibbles)
 
 
-def pack_weights_a8(q: Any) -> Any:
-    """Packs 4-bit weights for 8-bit activations, uint8 [E, K, N], into int32 [E, K / 32, 4 * N].
+def pack_weights_a8(q: Any, bits: int = 4) -> Any:
+    """Packs weights for 8-bit activations, uint8 [E, K, N], into int32 [E, K / 32, bits * N].
 
-    A tile of 32 rows and 32 columns is 128 consecutive words: word lane * 4 + t is column
-    lane / 4 + 8 * t, elements 0 to 3 the rows 4 * (lane % 4) + {0, 1, 2, 3}, elements 4 to 7 the
-    rows 16 below those, in NIBBLE_ORDER_A8.
+    A tile of 32 rows and 32 columns is 32 * bits consecutive words. Lane i holds the columns
+    i / 4 + 8 * t, of which elements 0 to 3 are the rows 4 * (i % 4) + {0, 1, 2, 3}, elements 4 to 7
+    the rows 16 below those. The eight 4-bit elements are the word i * 4 + t, in NIBBLE_ORDER_A8;
+    the eight 8-bit elements are the two words from (i * 4 + t) * 2 on, in order.
     """
     experts, rows, columns = q.shape
     if rows % 32 or columns % 32:
@@ -81,6 +82,9 @@ def pack_weights_a8(q: Any) -> Any:
     # row = 16 * high + 4 * quad + r; column = 8 * t + lane_column.
     # Axes: 0 expert, 1 k tile, 2 high, 3 quad, 4 r, 5 n tile, 6 t, 7 lane_column.
     split = q.reshape(experts, rows // 32, 2, 4, 4, columns // 32, 4, 8)
+    if bits == 8:
+        ordered = _transpose(split, (0, 1, 5, 7, 3, 6, 2, 4))
+        return _as_int32(ordered.reshape(experts, rows // 32, columns * 32))
     # Element high * 4 + r lies at nibble 2 * r + high.
     ordered = _transpose(split, (0, 1, 5, 7, 3, 6, 4, 2))
     return _words_from_nibbles(ordered.reshape(experts, rows // 32, columns * 32))
@@ -152,13 +156,13 @@ def store_nvfp4_scales(codes: Any) -> Any:
     return interleave_bytes(permute_grouped(stored))
 
 
-def store_mxfp4_scales(codes: Any, a_bits: int = 16) -> Any:
-    """Turns MXFP4's scales, e8m0 codes [E, G, N], into the bytes in memory.
+def store_exponent_scales(codes: Any, a_bits: int = 16, b_type: str = "kFE2M1f") -> Any:
+    """Turns the scales of MXFP4 and MXFP8, e8m0 codes [E, G, N], into the bytes in memory.
 
     For 8-bit activations they hold the 2^6 by which e2m1 is too small as e4m3.
     """
     if a_bits == 8:
-        return permute_channel(codes + 6)
+        return permute_channel(codes + (6 if b_type == "kFE2M1f" else 0))
     return interleave_bytes(permute_grouped(codes))
 
 

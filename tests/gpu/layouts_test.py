@@ -116,6 +116,39 @@ def test_weights_for_8_bit_activations_are_what_the_lanes_read(
         )
 
 
+def unpack_a8_bytes_like_a_warp(words: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """As unpack_a8_like_a_warp() for 8-bit weights.
+
+    The bytes of the first word are four neighbouring rows of the lane's column, those of the second
+    the four rows 16 below them.
+    """
+    out = np.full((rows, columns), -1, dtype=np.int64)
+    flat = words.reshape(-1).astype(np.int64) & 0xFFFFFFFF
+    for k_tile in range(rows // 32):
+        for n_tile in range(columns // 32):
+            for lane in range(32):
+                for t in range(4):
+                    first = (k_tile * (columns // 32) + n_tile) * 256 + lane * 8 + 2 * t
+                    row, column = k_tile * 32 + 4 * (lane % 4), n_tile * 32 + lane // 4 + 8 * t
+                    for byte in range(4):
+                        out[row + byte, column] = (int(flat[first]) >> (8 * byte)) & 255
+                        out[row + 16 + byte, column] = (int(flat[first + 1]) >> (8 * byte)) & 255
+    return out
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 64), (2, 64, 128), (3, 96, 192)])
+def test_8_bit_weights_for_8_bit_activations_are_what_the_lanes_read(
+    shape: tuple[int, int, int],
+) -> None:
+    q = np.random.default_rng(10).integers(0, 256, size=shape, dtype=np.uint8)
+    packed = layouts.pack_weights_a8(q, 8)
+    assert packed.shape == (shape[0], shape[1] // 32, 8 * shape[2])
+    for expert in range(shape[0]):
+        np.testing.assert_array_equal(
+            unpack_a8_bytes_like_a_warp(packed[expert], shape[1], shape[2]), q[expert]
+        )
+
+
 def test_a_single_weight_lands_in_the_documented_word_and_nibble() -> None:
     q = np.zeros((1, 32, 128), dtype=np.uint8)
     # Tile (1, 1); row 13 = 2 * 2 + 9: lane % 4 = 2; column 64 + 38 = tile 2, half 0, lane / 4 = 6.
@@ -236,10 +269,11 @@ def test_all_nvfp4_scales_are_exact_in_their_byte() -> None:
     np.testing.assert_array_equal(halves, values * 128)
 
 
-@pytest.mark.parametrize("a_bits", [8, 16])
-def test_mxfp4_scales_stand_where_the_lanes_look_for_them(a_bits: int) -> None:
+@pytest.mark.parametrize("a_bits,b_type", [(8, "kFE2M1f"), (8, "kFE4M3fn"), (16, "kFE2M1f")])
+def test_exponent_scales_stand_where_the_lanes_look_for_them(a_bits: int, b_type: str) -> None:
     codes = np.random.default_rng(11).integers(0, 249, size=(2, 3, 64), dtype=np.uint8)
-    stored = layouts.store_mxfp4_scales(codes, a_bits)
+    stored = layouts.store_exponent_scales(codes, a_bits, b_type)
+    power = 6 if b_type == "kFE2M1f" else 0
     for position in range(64):
         if a_bits == 16:
             byte = position // 4 * 4 + [0, 2, 1, 3][position % 4]
@@ -248,7 +282,7 @@ def test_mxfp4_scales_stand_where_the_lanes_look_for_them(a_bits: int) -> None:
         else:
             offset = [0, 1, 8, 9, 16, 17, 24, 25][position % 8]
             column = position // 32 * 32 + position % 32 // 8 * 2 + offset
-            np.testing.assert_array_equal(stored[..., position], codes[..., column] + 6)
+            np.testing.assert_array_equal(stored[..., position], codes[..., column] + power)
 
 
 def test_weights_for_e4m3_activations_are_coded_by_their_zero_point() -> None:

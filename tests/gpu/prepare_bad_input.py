@@ -168,7 +168,12 @@ def all_bad_input(good: dict[str, Case]) -> Iterator[BadInput]:
 
 def _combinations(good: dict[str, Case]) -> Iterator[BadInput]:
     """Arguments that are allowed each, but not together."""
-    for a_type, b_type in [("kS8", "kU8B128"), ("kS8", "kFE2M1f"), ("kFE4M3fn", "kFE4M3fn")]:
+    for a_type, b_type in [
+        ("kS8", "kU8B128"),
+        ("kS8", "kFE2M1f"),
+        ("kS8", "kFE4M3fn"),
+        ("kFE4M3fn", "kU8B128"),
+    ]:
         for function in ("repack_gptq", "repack_awq", "repack_rows"):
             yield BadInput(good[function], {"a_type": a_type, "b_type": b_type}, "b_type")
     for function in ("repack_gptq", "repack_rows"):

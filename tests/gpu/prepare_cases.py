@@ -107,6 +107,7 @@ _ALL_TYPES = [
     ("kFE4M3fn", "kFE2M1f"),
     ("kBFloat16", "kU4"),
     ("kS8", "kU4"),
+    ("kFE4M3fn", "kFE4M3fn"),
 ]
 
 
@@ -244,6 +245,8 @@ def _half_scale_cases() -> Iterator[Case]:
         ("kFE4M3fn", "kU4", "kBFloat16", -1, 9),
         ("kFloat16", "kFE4M3fn", "kFloat16", -1, 8),
         ("kBFloat16", "kFE4M3fn", "kBFloat16", 128, 120),
+        ("kFE4M3fn", "kFE4M3fn", "kBFloat16", 128, 0),
+        ("kFE4M3fn", "kFE4M3fn", "kFloat16", -1, 0),
     ]
     for index, (a_type, b_type, c_type, group_size, power) in enumerate(kinds):
         channel = group_size == -1 or a_type in _A_TYPES_8
@@ -263,11 +266,12 @@ def _half_scale_cases() -> Iterator[Case]:
 
 
 def _byte_scale_cases() -> Iterator[Case]:
-    for a_type, s_type, group_size in [
-        ("kFloat16", "kFE4M3fn", 16),
-        ("kBFloat16", "kFE4M3fn", 16),
-        ("kBFloat16", "kFE8M0fnu", 32),
-        ("kFE4M3fn", "kFE8M0fnu", 32),
+    for a_type, b_type, s_type, group_size in [
+        ("kFloat16", "kFE2M1f", "kFE4M3fn", 16),
+        ("kBFloat16", "kFE2M1f", "kFE4M3fn", 16),
+        ("kBFloat16", "kFE2M1f", "kFE8M0fnu", 32),
+        ("kFE4M3fn", "kFE2M1f", "kFE8M0fnu", 32),
+        ("kFE4M3fn", "kFE4M3fn", "kFE8M0fnu", 32),
     ]:
         for experts, groups, n in _SCALE_SHAPES:
             nvfp4 = s_type == "kFE4M3fn"
@@ -276,11 +280,11 @@ def _byte_scale_cases() -> Iterator[Case]:
             if nvfp4:
                 out = reference.nvfp4_scales(scales)
             else:
-                out = reference.mxfp4_scales(scales, a_type in _A_TYPES_8)
+                out = reference.exponent_scales(scales, a_type in _A_TYPES_8, b_type)
             c_type = "kFloat16" if a_type == "kFloat16" else "kBFloat16"
             yield from _scale_cases(
-                f"{a_type[1:]} {s_type[1:]}",
-                {"a_type": a_type, "b_type": "kFE2M1f", "c_type": c_type, "s_type": s_type},
+                f"{a_type[1:]} {b_type[1:]} {s_type[1:]}",
+                {"a_type": a_type, "b_type": b_type, "c_type": c_type, "s_type": s_type},
                 group_size,
                 scales,
                 out,

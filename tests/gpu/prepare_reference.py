@@ -38,7 +38,8 @@ def _tile_order(bits: int, eight_bit_a: bool) -> tuple[list[tuple[int, int]], in
     for lane in range(32):
         if eight_bit_a:
             rows = [4 * (lane % 4) + r for r in (0, 1, 2, 3, 16, 17, 18, 19)]
-            order = [8 * half + i for half in (0, 1) for i in EIGHT_OF_BYTES_ORDER]
+            eight = EIGHT_OF_BYTES_ORDER if bits == 4 else range(8)
+            order = [8 * half + i for half in (0, 1) for i in eight]
         else:
             rows = [2 * (lane % 4) + r for r in (0, 1, 8, 9)]
             order = [4 * half + i for half in (0, 1) for i in FOUR_ORDER]
@@ -171,11 +172,12 @@ def nvfp4_scales(scales: np.ndarray) -> np.ndarray:
     return _reordered(permute_columns(stored, channel=False), FOUR_ORDER)
 
 
-def mxfp4_scales(scales: np.ndarray, eight_bit_a: bool) -> np.ndarray:
-    """Converts e8m0 bytes [E, G, N] of MXFP4 scales as they are stored, uint8."""
+def exponent_scales(scales: np.ndarray, eight_bit_a: bool, b_type: str = "kFE2M1f") -> np.ndarray:
+    """Converts e8m0 bytes [E, G, N] of MXFP4's or MXFP8's scales as they are stored, uint8."""
     if not eight_bit_a:
         return _reordered(permute_columns(scales, channel=False), FOUR_ORDER)
-    raised = np.minimum(scales.astype(np.int16) + 6, 254).astype(np.uint8)
+    power = 6 if b_type == "kFE2M1f" else 0
+    raised = np.minimum(scales.astype(np.int16) + power, 254).astype(np.uint8)
     return permute_columns(np.where(scales == 255, scales, raised), channel=True)
 
 

@@ -10,7 +10,7 @@ import prepare_reference as fast
 import prepare_slow_reference as slow
 import pytest
 
-LAYOUTS = [(4, False), (8, False), (4, True)]
+LAYOUTS = [(4, False), (8, False), (4, True), (8, True)]
 
 
 def random_weights(seed: int, shape: tuple[int, ...], bits: int = 4) -> np.ndarray:
@@ -137,9 +137,9 @@ def test_nvfp4_scales_are_five_bits_of_exponent_and_three_of_mantissa() -> None:
                 assert value == float(slow.e4m3_value(byte)) * 128
 
 
-def test_mxfp4_scales_keep_their_nan() -> None:
+def test_exponent_scales_keep_their_nan() -> None:
     scales = np.arange(256, dtype=np.uint8).reshape(1, 4, 64)
-    plain, raised = fast.mxfp4_scales(scales, False), fast.mxfp4_scales(scales, True)
+    plain, raised = fast.exponent_scales(scales, False), fast.exponent_scales(scales, True)
     for group in range(4):
         for position in range(64):
             quad, i = divmod(position, 4)
@@ -258,8 +258,8 @@ def test_the_tests_of_the_gemm_pack_the_same_layouts() -> None:
         (fast.marlin_zero_points(zeros, True), layouts.pack_zero_points(zeros, 8)),
         (fast.permute_columns(scales, False), layouts.permute_scales(scales, 32)),
         (fast.permute_columns(scales, True), layouts.permute_scales(scales, 32, 8)),
-        (fast.mxfp4_scales(scales, False), layouts.store_mxfp4_scales(scales)),
-        (fast.mxfp4_scales(scales, True), layouts.store_mxfp4_scales(scales, 8)),
+        (fast.exponent_scales(scales, False), layouts.store_exponent_scales(scales)),
+        (fast.exponent_scales(scales, True), layouts.store_exponent_scales(scales, 8)),
     ]
     for mine, theirs in pairs:
         np.testing.assert_array_equal(mine.reshape(-1), theirs.reshape(-1).view(mine.dtype))

@@ -25,8 +25,7 @@ def weights_read_by_lanes(
                 places = list(range(first + lane * bits, first + (lane + 1) * bits))
                 own = [int(flat[place]) for place in places]
                 row, column = k_tile * tile_rows, n_tile * tile_columns + lane // 4
-                read = _read_8_bit_a if eight_bit_a else _read_4 if bits == 4 else _read_8
-                for down, right, value in read(own, lane % 4):
+                for down, right, value in _READERS[bits, eight_bit_a](own, lane % 4):
                     out[row + down, column + right] = value
     return out
 
@@ -52,7 +51,7 @@ def _read_8(words: list[int], quarter: int) -> list[tuple[int, int, int]]:
     return found
 
 
-def _read_8_bit_a(words: list[int], quarter: int) -> list[tuple[int, int, int]]:
+def _read_4_beside_8(words: list[int], quarter: int) -> list[tuple[int, int, int]]:
     """One mask leaves four neighbouring rows in bytes; the other nibbles are 16 rows down."""
     found = []
     for i, word in enumerate(words):
@@ -62,6 +61,25 @@ def _read_8_bit_a(words: list[int], quarter: int) -> list[tuple[int, int, int]]:
             for row in range(4):
                 found.append((4 * quarter + row + down, column, (quad >> (8 * row)) & 0xFF))
     return found
+
+
+def _read_8_beside_8(words: list[int], quarter: int) -> list[tuple[int, int, int]]:
+    """The bytes of a word are four neighbouring rows; the next word has those 16 rows down."""
+    found = []
+    for i, word in enumerate(words):
+        for row in range(4):
+            value = (word >> (8 * row)) & 0xFF
+            found.append((4 * quarter + row + 16 * (i % 2), 8 * (i // 2), value))
+    return found
+
+
+# By the bits of a weight, and whether activations have eight bits.
+_READERS = {
+    (4, False): _read_4,
+    (8, False): _read_8,
+    (4, True): _read_4_beside_8,
+    (8, True): _read_8_beside_8,
+}
 
 
 def column_of(position: int, channel: bool) -> int:

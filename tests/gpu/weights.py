@@ -37,9 +37,9 @@ def exponent_deficit(key: WeightKey) -> int:
         return 0
     if key.s_type == "kFE4M3fn":
         return 14 - 7 if half else 126 - 7
-    if key.b_type == "kFE4M3fn":
-        return 8 if half else 120
-    return 9 if key.a_type == "kFE4M3fn" else 0
+    if key.a_type == "kFE4M3fn":
+        return 0 if key.b_type == "kFE4M3fn" else 9
+    return (8 if half else 120) if key.b_type == "kFE4M3fn" else 0
 
 
 class Weights:
@@ -167,12 +167,12 @@ class Weights:
             zeros = 8 if self._zeros is None else self._zeros[:, self._row_groups[0]]
             q = layouts.encode_for_e4m3(q, zeros)
         bits = 8 if len(number_formats.VALUES[key.b_type]) == 256 else 4
-        b = layouts.pack_weights(q, bits) if key.a_bits == 16 else layouts.pack_weights_a8(q)
+        b = layouts.pack_weights(q, bits) if key.a_bits == 16 else layouts.pack_weights_a8(q, bits)
         self.b = b.to(device)
         if key.s_type == "kFE4M3fn":
             scales = layouts.store_nvfp4_scales(stored)
         elif key.s_type == "kFE8M0fnu":
-            scales = layouts.store_mxfp4_scales(stored, key.a_bits)
+            scales = layouts.store_exponent_scales(stored, key.a_bits, key.b_type)
         else:
             scales = layouts.permute_scales(stored, key.group_size, key.a_bits)
         self.scales = scales.to(device)

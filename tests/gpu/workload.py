@@ -21,6 +21,8 @@ from weights import DTYPES
 _COLD_BYTES = 300 << 20
 _MOST_SETS = 48
 POOL_BYTES = 16 << 30
+# Clears the lowest bit of each byte: no byte then is e4m3's NaN, 0x7f or 0xff.
+_WITHOUT_NAN = 0xFEFEFEFE - (1 << 32)
 
 
 class Pool:
@@ -40,6 +42,8 @@ class Pool:
             group = 128 if case.group_size == -1 else case.group_size
             count = self.bits.numel() * 32 // case.b_bits // group
             self._scales = _random_scales(case, count, self.bits.device)
+            if case.a_type == case.b_type == "kFE4M3fn":
+                self.bits &= _WITHOUT_NAN  # from here on, for the cases that follow as well
             self._case = case
         return self._scales
 
@@ -54,7 +58,9 @@ def _random_scales(case: Quantisation, count: int, device: torch.device) -> torc
         return integers(115, 122, torch.uint8)
     if case.a_type == "kS8" and case.group_size != -1:
         return integers(2000, 4096, torch.int16)
-    size = {"kU8B128": 2.0**-11, "kFE4M3fn": 2.0**-12 * 2.0**120}.get(case.b_type, 2.0**-7)
+    size = {"kU8B128": 2.0**-11, "kFE4M3fn": 2.0**-12}.get(case.b_type, 2.0**-7)
+    if case.b_type == "kFE4M3fn" and case.a_type != "kFE4M3fn":
+        size *= 2.0**120
     draws = torch.rand(count, dtype=DTYPES[case.c_type], device=device) + 0.5
     return draws * size
 

@@ -2,10 +2,11 @@
 
 load("@bazel_skylib//lib:unittest.bzl", "asserts", "unittest")
 load("//private:quant_scheme.bzl", "check_scheme", "quant_scheme", "select_schemes")
-load("//private:quant_schemes.bzl", "QUANT_SCHEMES")
+load("//private:quant_schemes.bzl", "FURTHER_QUANT_SCHEMES", "QUANT_SCHEMES")
 load("//tests/testdata:scheme_errors.bzl", "SCHEME_ERRORS")
 
-_TABLE_NAMES = [scheme["name"] for scheme in QUANT_SCHEMES]
+_TABLE = QUANT_SCHEMES + FURTHER_QUANT_SCHEMES
+_TABLE_NAMES = [scheme["name"] for scheme in _TABLE]
 
 def _scheme(**fields):
     """Returns what quant_scheme() makes of a valid scheme with some fields replaced."""
@@ -30,10 +31,10 @@ checks_give_the_shared_messages_test = unittest.make(_checks_give_the_shared_mes
 
 def _schemes_of_the_table_pass_the_checks_impl(ctx):
     env = unittest.begin(ctx)
-    for scheme in QUANT_SCHEMES:
+    for scheme in _TABLE:
         taken = [name for name in _TABLE_NAMES if name != scheme["name"]]
         asserts.equals(env, "", check_scheme(scheme, taken))
-    asserts.equals(env, len(QUANT_SCHEMES), len({name: None for name in _TABLE_NAMES}))
+    asserts.equals(env, len(_TABLE), len({name: None for name in _TABLE_NAMES}))
     return unittest.end(env)
 
 schemes_of_the_table_pass_the_checks_test = unittest.make(_schemes_of_the_table_pass_the_checks_impl)
@@ -85,8 +86,8 @@ equal_custom_schemes_are_spelled_alike_test = unittest.make(_equal_custom_scheme
 
 def _schemes_are_chosen_in_table_order_impl(ctx):
     env = unittest.begin(ctx)
-    chosen = select_schemes(["mxfp4", "gptq_int4", "mxfp4"], [_scheme()])
-    asserts.equals(env, ["gptq_int4", "mxfp4", "my_int4"], [scheme["name"] for scheme in chosen.schemes])
+    chosen = select_schemes(["fp8_afp8", "mxfp4", "gptq_int4", "mxfp4"], [_scheme()])
+    asserts.equals(env, ["gptq_int4", "mxfp4", "fp8_afp8", "my_int4"], [scheme["name"] for scheme in chosen.schemes])
     known = "known schemes: " + ", ".join(_TABLE_NAMES)
     error = select_schemes(["gptq_int4", "int3"], []).error
     asserts.true(env, error.startswith("quant_schemes: \"int3\" is not in the table; " + known), error)

@@ -101,7 +101,7 @@ def generate_new_kernels(
       out_dir: the directory; it is made if it is not there. Unchanged files are not touched, and
         files of an earlier run that are not wanted any more are removed. Default: the working
         directory.
-      schemes: names of the table's quantisation schemes; None: all.
+      schemes: names of the table's quantisation schemes; None: the documented.
       extra_schemes: custom schemes, each with the fields that quant_scheme() takes in a BUILD file.
       selector: "switch" (one packed key) or "chain" (if / else if).
       type_namespace: C++ namespace of the scalar types.
@@ -195,7 +195,9 @@ def _parser() -> _Parser:
     parser.add_argument(
         "--out-dir", metavar="DIR", help="where to write (default: the working directory)"
     )
-    parser.add_argument("--schemes", metavar="NAMES", help="quantisation schemes (default: all)")
+    parser.add_argument(
+        "--schemes", metavar="NAMES", help="quantisation schemes (default: the documented)"
+    )
     parser.add_argument(
         "--scheme",
         action="append",

@@ -66,7 +66,8 @@ struct KernelTraits {
   static constexpr int kAccTiles = kTransposed ? 4 : kWarpColumns / 8;
 
   static_assert(kCId == kAId || kA8, "16-bit activations and the output have one type");
-  static_assert(!kA8 || kShape.b_bits == 4, "8-bit activations go with 4-bit weights");
+  static_assert(!kA8 || kShape.b_bits == 4 || kAId == kBId,
+                "8-bit activations go with 4-bit weights, or with weights of their own type");
   static_assert(!kA8 || !kTransposed, "8-bit activations have tiles of 16 rows or more");
   static_assert(kSId == kCId || kGrouped, "8-bit scales are per group");
   static_assert(!kA8 || !kGlobalScale, "NVFP4's scales go with 16-bit activations");

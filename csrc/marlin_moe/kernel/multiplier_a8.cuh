@@ -19,10 +19,9 @@ class Multiplier8 {
  public:
   using Params = ::MARLIN_NAMESPACE_NAME::KernelParams;
   using Product = Product8<Traits::kA>;
-  using Weight = WeightDecoder8<Traits::kB, Traits::kA>;
 
   // Packers multiply the scales by the weights' exponent deficits: 9 of integers as e4m3, 6 of e2m1
-  // as e4m3.
+  // as e4m3. e4m3 itself has none.
   static constexpr bool kExponentScales = Traits::kS == MARLIN_TYPE_NAMESPACE::kFE8M0fnu.id();
   static constexpr int kSumPower = 0;
 
@@ -31,7 +30,8 @@ class Multiplier8 {
   // What a lane needs to multiply one 32-row block of B.
   struct Fragment {
     std::uint32_t a[Traits::kMBlocks][4];  // 16×32 of A each
-    std::uint32_t b[4];  // packed weights of columns c + 8 t, t = 0 … 3 (c = lane / 4)
+    // Packed weights of columns c + 8 t, t = 0 … 3 (c = lane / 4), kBChunks words each.
+    std::uint32_t b[4 * Traits::kBChunks];
     std::uint32_t s[4];  // scales of columns 8 t + 2 q + {0, 1} (q = lane % 4), as they are stored
     std::uint32_t zp;  // packed zero points of columns c + 8 t of the 64 that the warp's are among
   };
@@ -73,8 +73,12 @@ class Multiplier8 {
     for (int m = 0; m < Traits::kMBlocks; ++m) {
       load_matrix_x4(fragment.a[m], row + m * 16 * kChunksPerRow * 16);
     }
-    store_words(fragment.b,
-                load_shared_16(stage + kShape.b_offset() + position_.b_chunk_offset(sub, lane)));
+#pragma unroll
+    for (int i = 0; i < Traits::kBChunks; ++i) {
+      const unsigned chunk = Traits::kBChunks * lane + i;
+      store_words(fragment.b + 4 * i,
+                  load_shared_16(stage + kShape.b_offset() + position_.b_chunk_offset(sub, chunk)));
+    }
     if constexpr (Traits::kGrouped) {
       // k_block is of 32 rows, two of kGroupBlocks' unit.
       const unsigned group = Traits::kGroupsPerStage > 1 ? 2 * k_block / Traits::kGroupBlocks : 0;
@@ -90,9 +94,8 @@ class Multiplier8 {
     constexpr bool kGroupEnds = Traits::kGrouped && group_may_end(kSub);
 #pragma unroll
     for (int t = 0; t < Traits::kAccTiles; ++t) {
-      const std::uint32_t zeros = zero_bytes(fragment, t);
-      const std::uint32_t weights[2] = {Weight::decode(fragment.b[t], zeros),
-                                        Weight::decode(fragment.b[t] >> 4, zeros)};
+      std::uint32_t weights[2];
+      decode(fragment, t, weights);
       float scale[2];
       if constexpr (kGroupEnds) column_scales(fragment, t, scale);
 #pragma unroll
@@ -137,6 +140,20 @@ class Multiplier8 {
   // Whether a group may end behind the block `sub` of a stage: the sums are scaled there.
   static MARLIN_HOST_DEVICE constexpr bool group_may_end(int sub) {
     return sub == 1 || Traits::kGroupBlocks == 2;
+  }
+
+  // mma's B operand of columns c + 8 t. Weights of the activations' type are stored as such.
+  __device__ __forceinline__ void decode(const Fragment& fragment, int t,
+                                         std::uint32_t (&weights)[2]) const {
+    if constexpr (Traits::kB == Traits::kA) {
+      weights[0] = fragment.b[2 * t];
+      weights[1] = fragment.b[2 * t + 1];
+    } else {
+      using Weight = WeightDecoder8<Traits::kB, Traits::kA>;
+      const std::uint32_t zeros = zero_bytes(fragment, t);
+      weights[0] = Weight::decode(fragment.b[t], zeros);
+      weights[1] = Weight::decode(fragment.b[t] >> 4, zeros);
+    }
   }
 
   __device__ __forceinline__ void load_scales(Fragment& fragment, SharedAddress stage,

@@ -51,10 +51,11 @@ MARLIN_HOST_DEVICE constexpr int place_of_eight_of_bytes(int element) {
 //     word (elements 0 to 3 the first column), at eight bits two words, one for each column. The
 //     words of a lane follow each other.
 //   8-bit activations: 32 rows × 32 columns, which are two 32×16 tiles j. Of each, lane i holds
-//     columns i / 4 and i / 4 + 8, a word each, with rows 4 (i % 4) + {0 … 3, 16 … 19}. The words
-//     of a lane follow each other here, too.
+//     columns i / 4 and i / 4 + 8, with rows 4 (i % 4) + {0 … 3, 16 … 19}: at four bits one word
+//     for each column, at eight bits two, the second with the rows from 16 on. The words of a lane
+//     follow each other here, too.
 struct WeightLayout {
-  int bits;          // of a weight: 4, or 8 with 16-bit activations
+  int bits;          // of a weight: 4 or 8
   bool eight_bit_a;  // made for 8-bit activations
 
   MARLIN_HOST_DEVICE constexpr int tile_rows() const { return eight_bit_a ? 32 : 16; }
@@ -67,11 +68,12 @@ struct WeightLayout {
   MARLIN_HOST_DEVICE constexpr Element element(int word, int position) const {
     const int lane = word / words_per_lane();
     const int own = word % words_per_lane();
-    if (eight_bit_a) {
-      const int i = eight_of_bytes_at(position);
-      return {4 * (lane % 4) + i % 4 + 16 * (i / 4), own / 2 * 16 + own % 2 * 8 + lane / 4};
-    }
     const bool nibbles = bits == 4;
+    if (eight_bit_a) {
+      const int i = nibbles ? eight_of_bytes_at(position) : own % 2 * 4 + position;
+      const int column_block = nibbles ? own : own / 2;
+      return {4 * (lane % 4) + i % 4 + 16 * (i / 4), column_block * 8 + lane / 4};
+    }
     const int i = nibbles ? eight_at(position) : own % 2 * 4 + four_at(position);
     const int j = nibbles ? own : own / 2;
     return {2 * (lane % 4) + i % 2 + 8 * (i / 2 % 2), 16 * j + 8 * (i / 4) + lane / 4};
@@ -83,8 +85,9 @@ struct WeightLayout {
     const int j = column / 16;
     if (eight_bit_a) {
       const int lane = column % 8 * 4 + row % 16 / 4;
-      return {lane * words_per_lane() + 2 * j + half,
-              place_of_eight_of_bytes(row % 4 + 4 * (row / 16))};
+      const int first = lane * words_per_lane();
+      if (bits == 8) return {first + 2 * (column / 8) + row / 16, row % 4};
+      return {first + column / 8, place_of_eight_of_bytes(row % 4 + 4 * (row / 16))};
     }
     const int lane = column % 8 * 4 + row % 8 / 2;
     const int i = half * 4 + row / 8 * 2 + row % 2;

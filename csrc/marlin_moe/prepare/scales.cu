@@ -77,7 +77,7 @@ struct Nvfp4Scale {
 };
 
 // e8m0 times a power of two; 255 is its NaN.
-struct Mxfp4Scale {
+struct ExponentScale {
   using Scale = std::uint8_t;
   int power;
   __device__ __forceinline__ Scale operator()(Scale s) const {
@@ -167,9 +167,9 @@ static Status fixed_point_scales(const PermuteScalesArgs& args, const ScaleShape
 // make up for (kernel/dequant.cuh).
 static int exponent_deficit(const PermuteScalesArgs& args) {
   namespace types = MARLIN_TYPE_NAMESPACE;
-  const bool fp8_a = args.a_type == types::kFE4M3fn;
+  if (args.a_type == types::kFE4M3fn) return args.b_type.is_integer() ? 9 : 0;
   if (args.b_type == types::kFE4M3fn) return args.c_type == types::kFloat16 ? 8 : 120;
-  return fp8_a && args.b_type.is_integer() ? 9 : 0;
+  return 0;
 }
 
 static void check_scale_types(const PermuteScalesArgs& args, ArgumentChecker* checker) {
@@ -181,6 +181,9 @@ static void check_scale_types(const PermuteScalesArgs& args, ArgumentChecker* ch
   checker->type("c_type", args.c_type, {types::kFloat16, types::kBFloat16});
   if (args.b_type == types::kFE2M1f) {
     checker->type("s_type beside b_type kFE2M1f", args.s_type, {types::kFE4M3fn, types::kFE8M0fnu});
+  } else if (args.b_type == types::kFE4M3fn && args.a_type == types::kFE4M3fn) {
+    checker->type("s_type beside a_type and b_type kFE4M3fn", args.s_type,
+                  {args.c_type, types::kFE8M0fnu});
   } else {
     checker->type("s_type, as c_type,", args.s_type, {args.c_type});
   }
@@ -226,7 +229,9 @@ Status permute_scales(const PermuteScalesArgs& args) {
                          args.stream);
   };
   if (args.s_type == types::kFE4M3fn) return start(Nvfp4Scale{});
-  if (args.s_type == types::kFE8M0fnu) return start(Mxfp4Scale{eight_bit_a ? 6 : 0});
+  if (args.s_type == types::kFE8M0fnu) {
+    return start(ExponentScale{eight_bit_a && args.b_type == types::kFE2M1f ? 6 : 0});
+  }
   if (fixed_point) {
     return args.s_type == types::kFloat16 ? fixed_point_scales<false>(args, shape)
                                           : fixed_point_scales<true>(args, shape);

@@ -133,7 +133,7 @@ static void check_shape(const WeightShape& shape, const void* out, ArgumentCheck
     checker->type("b_type beside a_type kS8", shape.b_type, {types::kU4, types::kU4B8});
   } else if (shape.a_type == types::kFE4M3fn) {
     checker->type("b_type beside a_type kFE4M3fn", shape.b_type,
-                  {types::kU4, types::kU4B8, types::kFE2M1f});
+                  {types::kU4, types::kU4B8, types::kFE4M3fn, types::kFE2M1f});
   } else {
     checker->type("b_type", shape.b_type,
                   {types::kU4, types::kU4B8, types::kU8B128, types::kFE4M3fn, types::kFE2M1f});
@@ -159,7 +159,10 @@ static Status repack(const char* name, const WeightShape& shape, const Source& s
   const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(shape.num_experts));
   auto kernel = repack_weights_kernel<4, false, Source>;
   if (eight_bit_a) kernel = repack_weights_kernel<4, true, Source>;
-  if (layout.bits == 8) kernel = repack_weights_kernel<8, false, Source>;
+  if (layout.bits == 8) {
+    kernel = eight_bit_a ? repack_weights_kernel<8, true, Source>
+                         : repack_weights_kernel<8, false, Source>;
+  }
   return launch(name, kernel, grid, kTilesPerBlock * 32, 0, stream, source,
                 static_cast<std::uint32_t*>(out));
 }

@@ -69,9 +69,9 @@ class Scheme:
 
 
 def table_schemes(tables: Tables) -> dict[str, Scheme]:
-    """The schemes of the project's table by name, in its order."""
+    """The schemes of the project's table by name, in its order; those to be named come last."""
     schemes: dict[str, Scheme] = {}
-    for row in tables.schemes:
+    for row in (*tables.schemes, *tables.further_schemes):
         scheme = parse_scheme(row, tables, taken=schemes)
         schemes[scheme.name] = scheme
     return schemes

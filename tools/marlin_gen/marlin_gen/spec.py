@@ -96,9 +96,10 @@ def spec_for_archs(
     selector_fallback: str = "",
     extra_families: Sequence[str] = (),
 ) -> Spec:
-    """The spec for architectures such as "8.0,sm_89" and names of table schemes (default: all).
+    """The spec for architectures such as "8.0,sm_89" and names of table schemes.
 
-    Custom schemes, with the fields that quant_scheme() takes, come behind those of the table.
+    By default these are the documented ones. Custom schemes, with the fields that quant_scheme()
+    takes, come behind those of the table.
 
     Raises:
       GeneratorError: an architecture, a scheme or an extra family is not known, or a custom scheme
@@ -117,7 +118,9 @@ def spec_for_archs(
     if unknown or (schemes is not None and not schemes and not extra_schemes):
         problem = f"unknown: {', '.join(unknown)}" if unknown else "none is named"
         raise GeneratorError(f"quant schemes: {problem}; known: {', '.join(known)}")
-    chosen = [s for name, s in known.items() if schemes is None or name in schemes]
+    if schemes is None:
+        schemes = [row["name"] for row in tables.schemes]
+    chosen = [scheme for name, scheme in known.items() if name in schemes]
     for raw in extra_schemes:
         scheme = parse_custom_scheme(raw, tables, taken=known)
         known[scheme.name] = scheme

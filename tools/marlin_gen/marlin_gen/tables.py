@@ -110,6 +110,9 @@ class Tables:
     limits: Limits
     combinations: tuple[Combination, ...]
     schemes: tuple[dict[str, Any], ...]
+    further_schemes: tuple[dict[str, Any], ...]
+    """Schemes that are built only where somebody names them."""
+
     tile_sets: dict[str, list[Any]]
     tile_tables: dict[str, tuple[Sm90Tiles, ...]]
     """Tiles of families that do not have those of the schemes, by the name of their table."""
@@ -169,6 +172,7 @@ def load_tables() -> Tables:
         limits=Limits(**_frozen(schemes["SCHEME_LIMITS"])),
         combinations=tuple(Combination(**_frozen(row)) for row in schemes["SCHEME_COMBINATIONS"]),
         schemes=tuple(schemes["QUANT_SCHEMES"]),
+        further_schemes=tuple(schemes["FURTHER_QUANT_SCHEMES"]),
         tile_sets=schemes["TILE_SETS"],
         tile_tables={
             family["tile_table"]: tuple(
