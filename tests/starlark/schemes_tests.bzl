@@ -21,10 +21,12 @@ def _scheme(**fields):
 
 def _checks_give_the_shared_messages_impl(ctx):
     env = unittest.begin(ctx)
-    for case in SCHEME_ERRORS:
-        asserts.equals(env, case["error"], check_scheme(case["scheme"], _TABLE_NAMES), str(case["scheme"]))
-    asserts.true(env, [case for case in SCHEME_ERRORS if case["error"]])
-    asserts.true(env, [case for case in SCHEME_ERRORS if not case["error"]])
+    for fields, said in SCHEME_ERRORS["cases"]:
+        scheme = SCHEME_ERRORS["valid"] | fields
+        error = said and "quant scheme \"{}\": {}".format(scheme["name"], said)
+        asserts.equals(env, error, check_scheme(scheme, _TABLE_NAMES), str(fields))
+    asserts.true(env, [said for _, said in SCHEME_ERRORS["cases"] if said])
+    asserts.true(env, [said for _, said in SCHEME_ERRORS["cases"] if not said])
     return unittest.end(env)
 
 checks_give_the_shared_messages_test = unittest.make(_checks_give_the_shared_messages_impl)
