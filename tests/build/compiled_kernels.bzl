@@ -50,6 +50,6 @@ def cubins_test(name, kernels, specs = {}, **kwargs):
         ],
         data = [description],
         main = "cubins_test.py",
-        deps = ["@marlin_dev_deps//nvidia_cuda_cuobjdump"],
+        deps = ["//tools/report:cuobjdump"],
         **kwargs
     )

@@ -4,28 +4,18 @@ Arguments: the description that compiled_kernels.bzl writes, then for some famil
 that the description must give, such as sm80=compute_80:sm_80,compute_80:compute_80.
 """
 
-import importlib.metadata
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import cuobjdump
+
 LISTED = re.compile(r"^(?:ELF|PTX) file +\d+: .*\.(sm_\w+)\.(cubin|ptx)$", re.MULTILINE)
 KERNEL = re.compile(r"^STT_FUNC +STB_\w+ +STO_ENTRY", re.MULTILINE)
-
-
-def cuobjdump() -> Path:
-    """The tool out of its wheel, executable."""
-    site_packages = importlib.metadata.distribution("nvidia-cuda-cuobjdump").locate_file("")
-    (packaged,) = Path(str(site_packages)).glob("nvidia/*/bin/cuobjdump")
-    tool = Path(os.environ["TEST_TMPDIR"]) / "cuobjdump"
-    shutil.copyfile(packaged, tool)
-    tool.chmod(0o755)
-    return tool
 
 
 def run(tool: Path, option: str, path: Path) -> str:
@@ -81,7 +71,7 @@ def main(description_path: str, *demands: str) -> None:
     names = {path.name.partition(".")[0] for path in objects}
     missing = {Path(source).stem for source in description["sources"]} - names
     problems += [f"{name}: there is no object of it" for name in sorted(missing)]
-    tool = cuobjdump()
+    tool = cuobjdump.unpack(Path(os.environ["TEST_TMPDIR"]))
     for path in objects:
         stem = path.name.partition(".")[0]
         problems += check_object(tool, path, specs[family_of(path, specs)], kernels.get(stem))

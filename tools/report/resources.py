@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cuobjdump
 from errors import InputError
 from kernels import Kernel, object_stem
 
@@ -184,7 +183,7 @@ def read_objects(objects: Sequence[Path], scratch: Path) -> dict[str, dict[tuple
     Raises:
       InputError: cuobjdump cannot read one.
     """
-    tool = _cuobjdump(scratch)
+    tool = cuobjdump.unpack(scratch)
     return {object_stem(path.name): _read(tool, path) for path in objects}
 
 
@@ -198,16 +197,6 @@ def _read(tool: Path, path: Path) -> dict[tuple[str, str], Usage]:
     if not found:
         raise InputError(f"cuobjdump names no function of {path}:\n{result.stdout[:1000]}")
     return found
-
-
-def _cuobjdump(scratch: Path) -> Path:
-    """The tool out of its wheel, made executable."""
-    site_packages = importlib.metadata.distribution("nvidia-cuda-cuobjdump").locate_file("")
-    (packaged,) = Path(str(site_packages)).glob("nvidia/*/bin/cuobjdump")
-    tool = scratch / "cuobjdump"
-    shutil.copyfile(packaged, tool)
-    tool.chmod(0o755)
-    return tool
 
 
 def dynamic_shared_memory(

@@ -4,13 +4,13 @@ multiply while they decode.
 Arguments: the library of sm90_kernels.cu.
 """
 
-import importlib.metadata
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import cuobjdump
 
 KERNELS = 11
 # A block of 384 threads gets so many for each of them, with one or two blocks on a multiprocessor.
@@ -28,16 +28,6 @@ WAIT_BUT_LAST = bytes.fromhex("c579000000800000" + "00010100")
 WAITS = 7
 
 
-def cuobjdump() -> Path:
-    """The tool out of its wheel, executable."""
-    site_packages = importlib.metadata.distribution("nvidia-cuda-cuobjdump").locate_file("")
-    (packaged,) = Path(str(site_packages)).glob("nvidia/*/bin/cuobjdump")
-    tool = Path(os.environ["TEST_TMPDIR"]) / "cuobjdump"
-    shutil.copyfile(packaged, tool)
-    tool.chmod(0o755)
-    return tool
-
-
 def cubins(tool: Path, library: Path) -> list[bytes]:
     """The machine code in a library."""
     folder = Path(os.environ["TEST_TMPDIR"]) / "cubins"
@@ -48,7 +38,7 @@ def cubins(tool: Path, library: Path) -> list[bytes]:
 
 
 def main() -> None:
-    tool = cuobjdump()
+    tool = cuobjdump.unpack(Path(os.environ["TEST_TMPDIR"]))
     found = 0
     waits = 0
     for library in (path for path in sys.argv[1:] if path.endswith((".a", ".o"))):
