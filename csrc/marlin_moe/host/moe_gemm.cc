@@ -98,6 +98,7 @@ static Status gather_a(const MoeGemmArgs& args, const LaunchPlan& plan, KernelPa
   permute.expert_ids = args.expert_ids;
   permute.num_tokens_past_padded = args.num_tokens_past_padded;
   permute.num_ids = args.m * args.top_k;
+  permute.num_experts = args.num_experts;
   permute.top_k = args.top_k;
   permute.block_size = args.block_size;
   permute.max_ids = static_cast<int>(max_padded_ids(args));
