@@ -26,6 +26,12 @@ inline constexpr int kGroupSizeChannel = -1;
 // group_size of GPTQ weights quantised with desc_act: g_idx gives each row's group.
 inline constexpr int kGroupSizeActOrder = 0;
 
+// The group_size that scales are laid out and read for. A single group is one scale per output
+// column, whatever number of rows it is said to have: that is how packers lay it out.
+constexpr int scale_group_size(int group_size, int num_groups) {
+  return num_groups == 1 ? kGroupSizeChannel : group_size;
+}
+
 // Arguments of one MoE GEMM. Pointers are device pointers, aligned to 16 bytes unless said
 // otherwise; matrices are row-major.
 struct MoeGemmArgs {
@@ -42,8 +48,9 @@ struct MoeGemmArgs {
   ScalarType b_type = MARLIN_TYPE_NAMESPACE::kU4B8;
   ScalarType c_type = MARLIN_TYPE_NAMESPACE::kFloat16;
   ScalarType s_type = MARLIN_TYPE_NAMESPACE::kFloat16;
-  int group_size = kGroupSizeChannel;  // 16, 32, 64, 128 rows of B share a scale, or the above
-  int num_groups = 1;                  // scale rows per expert; k / group_size when grouped
+  int group_size =
+      kGroupSizeChannel;  // 16, 32, 64, 128 rows of B share a scale, or the above, or k
+  int num_groups = 1;  // scale rows per expert; k / group_size when grouped; 1: a scale per column
 
   const void* a = nullptr;            // a_type [m, k], row stride a_stride
   std::int64_t a_stride = 0;          // elements between rows of A, at least k, 16-byte multiples

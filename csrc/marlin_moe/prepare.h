@@ -77,8 +77,9 @@ Status repack_rows(const RepackRowsArgs& args);
 //  - s_type = c_type: permuted, and multiplied by 2^d, d the exponent deficit of weights that the
 //    kernels dequantise: 8 (kFloat16) or 120 (kBFloat16) for b_type kFE4M3fn beside 16-bit
 //    activations, 9 for integer weights beside a_type kFE4M3fn;
-//  - the same in groups beside a_type kS8: to int16 multiples of *a_factor, the largest magnitude /
-//    4096, permuted; activations' scales have to be multiplied by it (quantize_activations() does);
+//  - the same in several groups beside a_type kS8: to int16 multiples of *a_factor, the largest
+//    magnitude / 4096, permuted; activations' scales have to be multiplied by it
+//    (quantize_activations() does);
 //  - kFE4M3fn (NVFP4): to the upper byte of the kFloat16 number s * 2^7 without its sign, permuted;
 //  - kFE8M0fnu (MXFP4, MXFP8): permuted; of kFE2M1f weights beside a_type kFE4M3fn multiplied by
 //    2^6 as well. Beside 16-bit
@@ -91,11 +92,13 @@ struct PermuteScalesArgs {
   ScalarType b_type = MARLIN_TYPE_NAMESPACE::kU4B8;
   ScalarType c_type = MARLIN_TYPE_NAMESPACE::kFloat16;
   ScalarType s_type = MARLIN_TYPE_NAMESPACE::kFloat16;
-  int group_size = kGroupSizeChannel;  // as moe_gemm() will be given it
+  int group_size = kGroupSizeChannel;  // as moe_gemm() will be given it; num_groups = 1 is a scale
+                                       // per column, whatever it says
   bool columns_first = false;          // the source is [num_experts, n, num_groups]
   const void* scales = nullptr;        // s_type [num_experts, num_groups, n]
   void* out = nullptr;                 // s_type [num_experts, num_groups, n]
-  // Written in groups beside a_type kS8 only: [1], aligned to 4 bytes.
+  // Beside a_type kS8: [1], aligned to 4 bytes. Needed with more than one group; with one, where
+  // there is nothing to multiply by, it may be null or becomes 1.
   float* a_factor = nullptr;
   cudaStream_t stream = nullptr;
 };

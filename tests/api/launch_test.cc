@@ -339,6 +339,15 @@ void check_refusals() {
                  std::string::npos &&
              status.message.find("quant_schemes") != std::string::npos,
          "a kernel that lacks is named, with those there are: " + status.message);
+  for (const int group_size : {64, 128, 256, marlin_moe::kGroupSizeActOrder}) {
+    MoeGemmArgs one_group = arguments(17, 1024, std::max(64, group_size), 16);
+    one_group.group_size = group_size;
+    one_group.num_groups = 1;
+    one_group.g_idx = one_group.perm = one_group.sorted_token_ids;
+    status = marlin_moe::moe_gemm(one_group, &wide);
+    expect(status.message.find("group_size -1,") != std::string::npos,
+           "a single group takes the kernel of a scale per column: " + status.message);
+  }
   MoeGemmArgs args = arguments(17, 1024, 2048, 16);
   args.b_type = marlin_moe::ScalarType(MARLIN_TYPE_NAMESPACE::kFloat16);
   status = marlin_moe::moe_gemm(args);

@@ -74,6 +74,7 @@ def refusal(api: CApi, args: Any, given: Any = None) -> str:
         ("block_size", 80),
         ("group_size", 48),
         ("group_size", -2),
+        ("group_size", 512),  # k, but not one group
         ("num_groups", 3),
         ("a_stride", 504),
         ("a_stride", 516),

@@ -86,6 +86,11 @@ class WeightKey:
         return 8 if self.a_type in _A8_TYPES else 16
 
     @property
+    def per_channel(self) -> bool:
+        """Whether kernels have one scale per channel: so they do with one group of any size."""
+        return self.group_size == GROUP_CHANNEL or self.group_length == self.k
+
+    @property
     def block_sizes(self) -> tuple[int, ...]:
         return BLOCK_SIZES if self.a_bits == 16 else BLOCK_SIZES_A8
 

@@ -111,7 +111,7 @@ def _groups(context: Context) -> Change | None:
         return Change(context.past_shape, change, word="g_idx")
     if size == GROUP_CHANNEL:
         return None if args.num_groups == 1 else Change(BAD, change)
-    if size in (16, 32, 64, 128) and args.num_groups * size == args.k:
+    if size > 0 and args.num_groups * size == args.k:
         return None  # the same bytes, with another meaning
     return Change(BAD, change)
 

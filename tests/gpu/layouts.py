@@ -121,8 +121,11 @@ def permute_channel(values: Any) -> Any:
 
 
 def permute_scales(scales: Any, group_size: int, a_bits: int = 16) -> Any:
-    """Reorders scales [E, G, N] as the kernels read them for a group size and activation width."""
-    if group_size == GROUP_CHANNEL or a_bits == 8:
+    """Reorders scales [E, G, N] as the kernels read them for a group size and activation width.
+
+    A single group is one scale per channel, whatever the group size.
+    """
+    if group_size == GROUP_CHANNEL or scales.shape[1] == 1 or a_bits == 8:
         return permute_channel(scales)
     return permute_grouped(scales)
 

@@ -186,13 +186,17 @@ def test_channel_scales_are_reordered_within_32_columns() -> None:
 
 
 def test_scales_take_the_order_of_their_group_size() -> None:
-    values = np.arange(64).reshape(1, 1, 64)
+    values = np.arange(128).reshape(1, 2, 64)
+    one_group = values[:, :1]
     np.testing.assert_array_equal(
-        layouts.permute_scales(values, -1), layouts.permute_channel(values)
+        layouts.permute_scales(one_group, -1), layouts.permute_channel(one_group)
     )
     for group_size in (0, 32, 128):
         np.testing.assert_array_equal(
             layouts.permute_scales(values, group_size), layouts.permute_grouped(values)
+        )
+        np.testing.assert_array_equal(
+            layouts.permute_scales(one_group, group_size), layouts.permute_channel(one_group)
         )
 
 

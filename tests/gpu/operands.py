@@ -16,7 +16,7 @@ from typing import Any
 import moe_reference
 import numpy as np
 import torch
-from cases import Case, Kernel
+from cases import GROUP_CHANNEL, Case, Kernel
 from moe_gemm_lib import MoeGemmLibrary
 from number_formats import decode
 from weights import DTYPES, Weights
@@ -344,6 +344,7 @@ class Problem:
         """Returns the kernel that a configuration selects for this problem."""
         key = self.case.weights
         block = self.args.block_size
+        size = GROUP_CHANNEL if key.per_channel else key.group_size
         return Kernel(
             **{name: getattr(key, name) for name in TYPE_FIELDS},
             threads=config.threads,
@@ -351,7 +352,7 @@ class Problem:
             thread_n_blocks=config.thread_n // 16,
             thread_k_blocks=config.thread_k // 16,
             m_block_size_8=block == 8,
-            group_blocks=key.group_size if key.group_size <= 0 else key.group_size // 16,
+            group_blocks=size if size <= 0 else size // 16,
         )
 
 

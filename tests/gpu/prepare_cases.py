@@ -220,7 +220,10 @@ def _fixed_point_cases() -> Iterator[Case]:
             scales = _half_scales(n, (experts, groups, n), bfloat16)
             if (experts, n) == (2, 192):
                 scales[:] = 0
-            multiples, factor = reference.fixed_point_scales(scales, bfloat16)
+            if groups == 1:  # a scale per channel, which stays what it is
+                multiples, factor = scales, np.float32(1)
+            else:
+                multiples, factor = reference.fixed_point_scales(scales, bfloat16)
             types = {"a_type": "kS8", "b_type": "kU4B8", "c_type": c_type, "s_type": c_type}
             out = reference.permute_columns(multiples.view(np.uint16), channel=True)
             for case in _scale_cases(f"S8 {c_type[1:]}", types, group_size, scales, out, None):
@@ -247,12 +250,13 @@ def _half_scale_cases() -> Iterator[Case]:
         ("kBFloat16", "kFE4M3fn", "kBFloat16", 128, 120),
         ("kFE4M3fn", "kFE4M3fn", "kBFloat16", 128, 0),
         ("kFE4M3fn", "kFE4M3fn", "kFloat16", -1, 0),
+        ("kBFloat16", "kU4B8", "kBFloat16", 128, 0),
     ]
     for index, (a_type, b_type, c_type, group_size, power) in enumerate(kinds):
-        channel = group_size == -1 or a_type in _A_TYPES_8
         bfloat16 = c_type == "kBFloat16"
         for experts, groups, n in _SCALE_SHAPES:
             groups = 1 if group_size == -1 else groups
+            channel = groups == 1 or a_type in _A_TYPES_8
             scales = _half_scales(index, (experts, groups, n), bfloat16)
             changed = reference.scale_bits(scales, power, bfloat16)
             yield from _scale_cases(
@@ -273,7 +277,7 @@ def _byte_scale_cases() -> Iterator[Case]:
         ("kFE4M3fn", "kFE2M1f", "kFE8M0fnu", 32),
         ("kFE4M3fn", "kFE4M3fn", "kFE8M0fnu", 32),
     ]:
-        for experts, groups, n in _SCALE_SHAPES:
+        for experts, groups, n in [(1, 2, 64), *_SCALE_SHAPES[1:]]:
             nvfp4 = s_type == "kFE4M3fn"
             limit = 128 if nvfp4 else 256
             scales = _rng(n, groups).integers(0, limit, (experts, groups, n), dtype=np.uint8)

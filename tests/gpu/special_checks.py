@@ -105,6 +105,19 @@ def every_block_size(bench: Bench) -> str:
     return ""
 
 
+def one_group_is_a_scale_per_channel(bench: Bench) -> str:
+    """A group as long as k is read as one scale per channel, which is how packers lay it out."""
+    key = bench.key
+    if key.group_size not in (0, 64, 128):
+        return "k is a multiple of 64: there are always more groups"
+    problem = bench.problem(37, k=key.group_length, bias=True)
+    expected = bench.checked_run(problem)
+    problem.args.group_size = -1
+    if not torch.equal(bench.run(problem), expected):
+        raise CheckFailedError(f"{problem.case.name}: differs from the same with group_size = -1")
+    return ""
+
+
 def extreme_operands(bench: Bench) -> str:
     """Sums of the largest activations, codes and scales overflow nothing, however long they are."""
     for k in (256, 2048, 14336):
@@ -377,6 +390,7 @@ _SMALL: list[Callable[[Bench], str]] = [
     no_local_experts,
     parallel_flag_changes_nothing,
     every_block_size,
+    one_group_is_a_scale_per_channel,
     extreme_operands,
     repeated_runs,
     one_workspace_for_many_shapes,

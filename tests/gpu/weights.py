@@ -128,7 +128,7 @@ class Weights:
             if key.extreme:
                 codes.fill_(0x7E)
             return number_formats.decode(codes, key.s_type), codes
-        if key.a_type == "kS8" and key.group_size != layouts.GROUP_CHANNEL:
+        if key.a_type == "kS8" and not key.per_channel:
             stored, self.a_factor = layouts.fixed_point_scales(self._spread(*shape).double() * size)
             return stored.double(), stored.view(DTYPES[key.c_type])
         deficit = exponent_deficit(key)
@@ -210,8 +210,7 @@ class Weights:
         """
         if expert not in self._column_sizes:
             sizes = self.dequantised(expert).square().mean(dim=0).sqrt()
-            grouped = self.key.group_size != layouts.GROUP_CHANNEL
-            if self.key.a_type == "kFloat16" and grouped:
+            if self.key.a_type == "kFloat16" and not self.key.per_channel:
                 sizes = sizes.clamp(min=2.0**-14)
             self._column_sizes[expert] = sizes
         return self._column_sizes[expert]

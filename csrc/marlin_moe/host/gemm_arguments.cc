@@ -43,8 +43,11 @@ static Status check_groups(const MoeGemmArgs& args) {
     if (args.num_groups >= 1 && args.num_groups <= args.k) return {};
     return invalid("num_groups", args.num_groups, "1 to k = " + std::to_string(args.k));
   }
-  if (size != kGroupSizeChannel && size != 16 && size != 32 && size != 64 && size != 128) {
-    return invalid("group_size", size, "-1 (channel), 0 (act-order), 16, 32, 64, 128");
+  const bool one_group = args.num_groups == 1 && size == args.k;
+  if (size != kGroupSizeChannel && size != 16 && size != 32 && size != 64 && size != 128 &&
+      !one_group) {
+    return invalid("group_size", size,
+                   "-1 (channel), 0 (act-order), 16, 32, 64, 128, or k with num_groups = 1");
   }
   if (size != kGroupSizeChannel && args.k % size != 0) {
     return invalid("k", args.k, "a multiple of group_size = " + std::to_string(size));
@@ -78,7 +81,8 @@ static Status check_shape(const MoeGemmArgs& args) {
   }
   // The products of a column, of at most 128 * 15 each with 4-bit weights, are summed up as int32.
   constexpr int kMostInInt32 = 1 << 20;
-  if (args.a_type == MARLIN_TYPE_NAMESPACE::kS8 && args.group_size == kGroupSizeChannel &&
+  if (args.a_type == MARLIN_TYPE_NAMESPACE::kS8 &&
+      scale_group_size(args.group_size, args.num_groups) == kGroupSizeChannel &&
       args.k > kMostInInt32) {
     return invalid("k", args.k, "at most 1048576 with a_type kS8 and a scale for each column");
   }

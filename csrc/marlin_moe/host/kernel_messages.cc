@@ -8,8 +8,9 @@ std::string describe_kernel(const MoeGemmArgs& args, const MoeGemmConfig* config
                             const DeviceInfo& device) {
   std::string text = "a_type " + type_name(args.a_type) + ", b_type " + type_name(args.b_type) +
                      ", c_type " + type_name(args.c_type) + ", s_type " + type_name(args.s_type) +
-                     ", group_size " + std::to_string(args.group_size) + ", block_size " +
-                     std::to_string(args.block_size);
+                     ", group_size " +
+                     std::to_string(scale_group_size(args.group_size, args.num_groups)) +
+                     ", block_size " + std::to_string(args.block_size);
   if (config != nullptr) {
     text += ", tile (thread_k " + std::to_string(config->thread_k) + ", thread_n " +
             std::to_string(config->thread_n) + ", threads " + std::to_string(config->threads) + ")";

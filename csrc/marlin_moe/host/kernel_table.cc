@@ -49,7 +49,8 @@ const char* kernels_built() { return MARLIN_KERNELS_BUILT; }
 
 // 16-row blocks of B that share a scale; -1: one scale per column; 0: act-order.
 static int group_blocks(const MoeGemmArgs& args) {
-  return args.group_size > 0 ? args.group_size / 16 : args.group_size;
+  const int size = scale_group_size(args.group_size, args.num_groups);
+  return size > 0 ? size / 16 : size;
 }
 
 static TileShape tile_shape(const MoeGemmArgs& args, const BuiltTile& tile) {

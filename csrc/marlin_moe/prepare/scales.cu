@@ -147,6 +147,8 @@ __global__ void find_factor_kernel(std::int64_t count, const std::uint16_t* scal
   }
 }
 
+__global__ void write_factor_kernel(float value, float* factor) { *factor = value; }
+
 template <bool kBFloat16>
 static Status fixed_point_scales(const PermuteScalesArgs& args, const ScaleShape& shape) {
   const char* name = "permute_scales";
@@ -198,10 +200,11 @@ static void check_scale_types(const PermuteScalesArgs& args, ArgumentChecker* ch
 
 static void check_groups(const PermuteScalesArgs& args, ArgumentChecker* checker) {
   const int size = args.group_size;
+  const bool one_group = args.num_groups == 1 && size > 0;  // of k rows
   if (size != kGroupSizeChannel && size != kGroupSizeActOrder && size != 16 && size != 32 &&
-      size != 64 && size != 128) {
+      size != 64 && size != 128 && !one_group) {
     checker->refuse("group_size", std::to_string(size),
-                    "-1 (channel), 0 (act-order), 16, 32, 64, 128");
+                    "-1 (channel), 0 (act-order), 16, 32, 64, 128, or k with num_groups = 1");
   }
   checker->range("num_groups", args.num_groups, 1, size == kGroupSizeChannel ? 1 : 1 << 20);
 }
@@ -215,12 +218,17 @@ Status permute_scales(const PermuteScalesArgs& args) {
   check_groups(args, &checker);
   checker.pointer("scales", args.scales, 16);
   checker.pointer("out", args.out, 16);
-  const bool fixed_point = args.a_type == types::kS8 && args.group_size != kGroupSizeChannel;
-  if (fixed_point) checker.pointer("a_factor", args.a_factor, 4);
+  const bool per_column = scale_group_size(args.group_size, args.num_groups) == kGroupSizeChannel;
+  const bool fixed_point = args.a_type == types::kS8 && !per_column;
+  if (fixed_point) {
+    checker.pointer("a_factor", args.a_factor, 4);
+  } else if (args.a_type == types::kS8) {
+    checker.optional_pointer("a_factor", args.a_factor, 4);
+  }
   if (!checker.ok()) return checker.status();
 
   const bool eight_bit_a = args.a_type.size_bits() == 8;
-  const bool channel = args.group_size == kGroupSizeChannel || eight_bit_a;
+  const bool channel = per_column || eight_bit_a;
   const ScaleShape shape{args.num_groups, args.n,
                          channel ? ColumnOrder::kChannel : ColumnOrder::kGrouped,
                          args.s_type.size_bits() == 8 && !eight_bit_a, args.columns_first};
@@ -235,6 +243,11 @@ Status permute_scales(const PermuteScalesArgs& args) {
   if (fixed_point) {
     return args.s_type == types::kFloat16 ? fixed_point_scales<false>(args, shape)
                                           : fixed_point_scales<true>(args, shape);
+  }
+  if (args.a_type == types::kS8 && args.a_factor != nullptr) {
+    Status status = launch("permute_scales", write_factor_kernel, dim3(1), 1, 0, args.stream, 1.0f,
+                           args.a_factor);
+    if (!status.ok()) return status;
   }
   const int deficit = exponent_deficit(args);
   if (deficit == 0) return start(CopiedScale{});
