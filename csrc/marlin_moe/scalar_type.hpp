@@ -14,6 +14,11 @@
 
 namespace MARLIN_TYPE_NAMESPACE {
 
+// Beside other things of the same name in this namespace, such as vLLM's own ScalarType: one
+// program may hold both, linked statically. vllm::kU4B8 is still how to write a constant of this
+// file.
+inline namespace marlin_moe_types {
+
 using ScalarTypeId = std::int64_t;
 
 // A signed or unsigned integer (exponent == 0) or a floating-point number.
@@ -66,5 +71,7 @@ inline constexpr ScalarType kU8B128{0, 8, false, 128, ScalarType::kNanNone};
 inline constexpr ScalarType kFE4M3fn{4, 3, true, 0, ScalarType::kNanExtremeBits};
 inline constexpr ScalarType kFE2M1f{2, 1, true, 0, ScalarType::kNanNone};
 inline constexpr ScalarType kFE8M0fnu{8, 0, false, 0, ScalarType::kNanExtremeBits};
+
+}  // namespace marlin_moe_types
 
 }  // namespace MARLIN_TYPE_NAMESPACE

@@ -340,11 +340,11 @@ void check_refusals() {
              status.message.find("quant_schemes") != std::string::npos,
          "a kernel that lacks is named, with those there are: " + status.message);
   for (const int group_size : {64, 128, 256, marlin_moe::kGroupSizeActOrder}) {
-    MoeGemmArgs one_group = arguments(17, 1024, std::max(64, group_size), 16);
+    MoeGemmArgs one_group = arguments(17, 1024, std::max(64, group_size), 8);
     one_group.group_size = group_size;
     one_group.num_groups = 1;
     one_group.g_idx = one_group.perm = one_group.sorted_token_ids;
-    status = marlin_moe::moe_gemm(one_group, &wide);
+    status = marlin_moe::moe_gemm(one_group, &small);
     expect(status.message.find("group_size -1,") != std::string::npos,
            "a single group takes the kernel of a scale per column: " + status.message);
   }
