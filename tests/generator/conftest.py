@@ -58,7 +58,10 @@ def shared_kernel_files(testdata: Callable[[str], Any], tables: Tables) -> list[
     cases = []
     for case in testdata("kernel_files.bzl"):
         families = [family for family in tables.families if family.name == case["family"]]
-        schemes = [table[name] for name in case["schemes"]]
+        names = case["schemes"]
+        if names is None:
+            names = [row["name"] for row in tables.schemes]
+        schemes = [table[name] for name in names]
         schemes += [parse_scheme(raw, tables) for raw in case["custom"]]
         kernels = enumerate_kernels(families, schemes, tables)
         cases.append(KernelFiles(kernels, case["files"], custom=bool(case["custom"])))

@@ -1,26 +1,14 @@
 """Kernel files, and the header of certain types that each includes, for some schemes in a family.
 
-Starlark declares these files and Python writes them. `schemes` names schemes of the table, `custom`
-has others, as a spec has them.
+Starlark declares these files and Python writes them. `schemes` names schemes of the table, None all
+of them; `custom` has others, as a spec has them.
 """
 
 KERNEL_FILES = [
     {
         "about": "every scheme of the table",
         "family": "sm75",
-        "schemes": [
-            "awq_int4",
-            "gptq_int4",
-            "int8",
-            "fp8",
-            "nvfp4",
-            "mxfp4",
-            "awq_int4_a8",
-            "gptq_int4_a8",
-            "gptq_int4_afp8",
-            "awq_int4_afp8",
-            "mxfp4_afp8",
-        ],
+        "schemes": None,
         "custom": [],
         "files": {
             "sm75_kernel_float16_fe2m1f_float16.cu": "fp4_weights",
@@ -40,19 +28,7 @@ KERNEL_FILES = [
     {
         "about": "every scheme of the table",
         "family": "sm80",
-        "schemes": [
-            "awq_int4",
-            "gptq_int4",
-            "int8",
-            "fp8",
-            "nvfp4",
-            "mxfp4",
-            "awq_int4_a8",
-            "gptq_int4_a8",
-            "gptq_int4_afp8",
-            "awq_int4_afp8",
-            "mxfp4_afp8",
-        ],
+        "schemes": None,
         "custom": [],
         "files": {
             "sm80_kernel_bfloat16_fe2m1f_bfloat16.cu": "fp4_weights",
@@ -84,19 +60,7 @@ KERNEL_FILES = [
     {
         "about": "every scheme of the table",
         "family": "sm89",
-        "schemes": [
-            "awq_int4",
-            "gptq_int4",
-            "int8",
-            "fp8",
-            "nvfp4",
-            "mxfp4",
-            "awq_int4_a8",
-            "gptq_int4_a8",
-            "gptq_int4_afp8",
-            "awq_int4_afp8",
-            "mxfp4_afp8",
-        ],
+        "schemes": None,
         "custom": [],
         "files": {
             "sm89_kernel_fe4m3fn_fe2m1f_bfloat16.cu": "fp8_activations",
@@ -109,19 +73,7 @@ KERNEL_FILES = [
     {
         "about": "every scheme of the table, of which few have kernels here",
         "family": "sm90",
-        "schemes": [
-            "awq_int4",
-            "gptq_int4",
-            "int8",
-            "fp8",
-            "nvfp4",
-            "mxfp4",
-            "awq_int4_a8",
-            "gptq_int4_a8",
-            "gptq_int4_afp8",
-            "awq_int4_afp8",
-            "mxfp4_afp8",
-        ],
+        "schemes": None,
         "custom": [],
         "files": {
             "sm90_kernel_bfloat16_u4b8_bfloat16.cu": "int4_weights",
