@@ -33,14 +33,20 @@ STUBS_OPTIMISED = ["-O1"]
 LEAN_STUBS_HOST_COPTS = ["-fno-exceptions"]
 
 def requires_cuda():
-    """As requires_cuda() of rules_cuda, for callers in modules that do not see rules_cuda."""
-    incompatible = [Label("@platforms//:incompatible")]
+    """Returns what a target that nvcc compiles adds to its target_compatible_with.
+
+    No platform has these constraints: their names say in Bazel's message why a target is skipped.
+    With clang it is skipped because the kernels' options are nvcc's.
+    """
     return select({
         Label("@rules_cuda//cuda:is_enabled"): [],
-        "//conditions:default": incompatible,
+        "//conditions:default": [Label(":cuda_is_enabled")],
     }) + select({
         Label("@rules_cuda//cuda:is_valid_toolchain_found"): [],
-        "//conditions:default": incompatible,
+        "//conditions:default": [Label(":cuda_toolkit_is_found")],
+    }) + select({
+        Label("@rules_cuda//cuda:compiler_is_nvcc"): [],
+        "//conditions:default": [Label(":cuda_compiler_is_nvcc")],
     })
 
 def cuda_source_library(name, copts = [], **kwargs):

@@ -12,15 +12,13 @@ load(":families.bzl", "FAMILIES")
 load(":generator.bzl", "run_generator")
 load(":providers.bzl", "CudaArchsSettingInfo", "ExtraFamiliesSettingInfo", "MarlinGeneratedInfo")
 load(":quant_scheme.bzl", "bits_of", "select_schemes", "tiles_of")
-load(":quant_schemes.bzl", "KERNEL_COSTS", "PART_COST", "SCHEME_HEADERS", "SM90_KERNEL_COST", "SM90_TILES")
+load(":quant_schemes.bzl", "KERNEL_COSTS", "PART_COST", "SCHEME_HEADERS", "SM90_KERNEL_COST")
+load(":tables.bzl", "TABLES")
 
 visibility("//...")
 
 _SELECTOR = "kernel_selector.h"
 _MANIFEST = "manifest.json"
-
-# What a family's tile_table names.
-_TILE_TABLES = {"SM90_TILES": SM90_TILES}
 
 def _part_names(stem, costs):
     """Returns the files that hold kernels of the given costs: the generator divides them alike.
@@ -116,7 +114,7 @@ def _tile_costs(family, scheme, a_type, c_type, group):
         s_type = scheme["s_type"] or c_type
         return {
             tile: SM90_KERNEL_COST
-            for row in _TILE_TABLES[family["tile_table"]]
+            for row in TABLES[family["tile_table"]]
             if a_type in row["a_types"] and scheme["b_type"] in row["b_types"] and
                s_type == (row["s_type"] or c_type) and group in row["group_blocks"]
             for tile in row["tiles"]
@@ -169,7 +167,7 @@ def _may_include(family, header):
     return any([
         any([a_type in row["a_types"] for a_type in a_types]) and
         any([b_type in row["b_types"] for b_type in header["b_types"]])
-        for row in _TILE_TABLES[family["tile_table"]]
+        for row in TABLES[family["tile_table"]]
     ])
 
 def _requested_archs(ctx):
@@ -244,6 +242,7 @@ def _spec_content(ctx, families, schemes):
         "schemes": schemes,
         "selector": ctx.attr.selector,
         "selector_fallback": ctx.attr.selector_fallback,
+        "tables": TABLES,
         "type_namespace": ctx.attr.type_namespace,
     }, indent = "  ") + "\n"
 

@@ -1,7 +1,8 @@
-"""On a machine without a CUDA toolkit, what needs one is skipped, and nothing else fails."""
+"""Without a CUDA toolkit or with clang, what needs nvcc is skipped, and nothing else fails."""
 
 import os
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -9,33 +10,49 @@ from bazel_command import own_server
 from workspace import find_root
 
 ROOT = find_root(Path(os.environ["TOP_LEVEL_FILE"]))
-NO_TOOLKIT = ["--repo_env=CUDA_PATH=/no/such/toolkit", "--@rules_cuda//cuda:enable=True"]
+CUDA_OFF = "e2e/cuda_off"
+# By the constraint that Bazel's message names.
+REASONS = {
+    "cuda_toolkit_is_found": ["--repo_env=CUDA_PATH=/no/such/toolkit"],
+    "cuda_compiler_is_nvcc": ["--@rules_cuda//cuda:compiler=clang"],
+}
+
+
+@pytest.fixture(scope="module", name="run")
+def _run():
+    """Runs Bazel in a workspace below the root, with one server for each."""
+    with ExitStack() as stack:
+        servers = {}
+
+        def run(folder, command, *arguments):
+            workspace = ROOT / folder
+            if folder not in servers:
+                servers[folder] = stack.enter_context(own_server(ROOT, workspace))
+            return subprocess.run(
+                [*servers[folder], command, "--@rules_cuda//cuda:enable=True", *arguments],
+                cwd=workspace,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+
+        yield run
 
 
 # Not //...: its tests' tools would be downloaded once more.
-@pytest.mark.parametrize(
-    ("folder", "command"),
-    [
-        (".", ["build", "--nobuild", "//csrc/...", "//examples/...", "//tests/build/..."]),
-        ("e2e/cuda_off", ["test", "//..."]),
-    ],
-)
-def test_wildcards_skip_what_needs_a_toolkit(folder, command):
-    workspace = ROOT / folder
-    with own_server(ROOT, workspace) as bazel:
-        arguments = [*bazel, *command, *NO_TOOLKIT]
-        result = subprocess.run(
-            arguments, cwd=workspace, capture_output=True, text=True, check=False
-        )
-    assert result.returncode == 0, result.stderr
+@pytest.mark.parametrize("reason", REASONS)
+def test_wildcards_skip_what_needs_nvcc(run, reason):
+    for arguments in (
+        [".", "build", "--nobuild", "//csrc/...", "//examples/...", "//tests/build/..."],
+        [CUDA_OFF, "test", "//..."],
+    ):
+        result = run(*arguments, *REASONS[reason])
+        assert result.returncode == 0, result.stderr
 
 
-def test_a_target_that_needs_a_toolkit_says_that_it_is_incompatible():
-    workspace = ROOT / "e2e/cuda_off"
-    with own_server(ROOT, workspace) as bazel:
-        arguments = [*bazel, "build", *NO_TOOLKIT, "//:kernels"]
-        result = subprocess.run(
-            arguments, cwd=workspace, capture_output=True, text=True, check=False
-        )
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_target_that_needs_nvcc_says_why_it_is_incompatible(run, reason):
+    result = run(CUDA_OFF, "build", *REASONS[reason], "//:kernels")
     assert result.returncode != 0
     assert "is incompatible and cannot be built" in result.stderr
+    assert f"//private:{reason}" in result.stderr

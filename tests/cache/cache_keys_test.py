@@ -134,6 +134,13 @@ def test_comment_in_the_generator_compiles_nothing(clone: Clone) -> None:
     assert ran == {GENERATE}
 
 
+@pytest.mark.parametrize("name", ["cxx_keywords.bzl", "families.bzl", "quant_schemes.bzl"])
+def test_comment_in_the_tables_runs_nothing(clone: Clone, name: str) -> None:
+    table = f"private/{name}"
+    with clone.checkout.edited({table: clone.checkout.read(table) + "# A comment.\n"}):
+        assert clone.change(f"comment in {name}") == set()
+
+
 def test_generator_written_anew_compiles_nothing(clone: Clone) -> None:
     folder = clone.checkout.tree / "tools/marlin_gen"
     files = [GENERATOR]
@@ -199,3 +206,13 @@ def test_objects_are_the_same_in_every_compilation_mode(
     wanted = {path: cold[path] for path in cold if path.endswith(".o") and PACKAGE in path}
     assert len(wanted) == 2
     assert objects == wanted
+
+
+def test_with_mapped_paths_the_generator_runs_once_for_all_modes(clone: Clone) -> None:
+    mapped = "--experimental_output_paths=strip"
+    assert GENERATE in clone.change("mapped paths, fastbuild", mapped, targets=[KERNELS])
+    for mode in ("dbg", "opt"):
+        options = [mapped, f"--compilation_mode={mode}"]
+        ran = clone.change(f"mapped paths, {mode}", *options, targets=[KERNELS])
+        assert GENERATE not in ran
+        assert SM80_INT4 in ran

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 from marlin_gen.kernels import Instantiation, enumerate_kernels
 from marlin_gen.schemes import parse_scheme, table_schemes
-from marlin_gen.tables import Tables, load_tables
+from marlin_gen.tables import Tables, load_tables, raw_tables
 
 # The same examples in every run, and nothing left in the working directory.
 settings.register_profile("reproducible", database=None, deadline=None, derandomize=True)
@@ -98,6 +98,7 @@ def write_spec(tmp_path: Path) -> Callable[..., Path]:
             "schemes": list(load_tables().schemes),
             "selector": "switch",
             "selector_fallback": "",
+            "tables": raw_tables(),
             "type_namespace": "vllm",
         }
         path = tmp_path / "spec.json"

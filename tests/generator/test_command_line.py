@@ -290,6 +290,8 @@ def test_output_that_cannot_be_written_is_an_error(tmp_path):
         ),
         ({"scheme_headers": "no"}, "spec spec.json: scheme_headers must be true or false"),
         ({"scheme_headers": 0}, "spec spec.json: scheme_headers must be true or false"),
+        ({"tables": {}}, "tables are not those of this generator: KeyError('ARCHS')"),
+        ({"tables": []}, "tables are not those of this generator: TypeError"),
         (
             {"archs": ["8.0"]},
             "must be an object of families, kernel_namespace, scheme_headers, schemes, selector",

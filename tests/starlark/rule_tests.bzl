@@ -101,7 +101,7 @@ def _spec_without_archs_impl(ctx):
     asserts.equals(env, ["gptq_int4", "gptq_int4_a8", "mxfp4_afp8"], [scheme["name"] for scheme in spec["schemes"]])
     asserts.equals(
         env,
-        ["families", "kernel_namespace", "scheme_headers", "schemes", "selector", "selector_fallback", "type_namespace"],
+        ["families", "kernel_namespace", "scheme_headers", "schemes", "selector", "selector_fallback", "tables", "type_namespace"],
         sorted(spec),
     )
     asserts.equals(env, ctx.attr.scheme_headers, spec["scheme_headers"])

@@ -156,8 +156,7 @@ def generate_outputs(spec_file: Path, outputs: Sequence[Path]) -> None:
     Raises:
       GeneratorError: the spec is not allowed, or the outputs are not the files it asks for.
     """
-    tables = load_tables()
-    texts = render(specs.read_spec(spec_file, tables), tables)
+    texts = render(*specs.read_spec(spec_file))
     paths = {path.name: path for path in outputs}
     missing = [name for name in texts if name not in paths]
     extra = [name for name in paths if name not in texts]

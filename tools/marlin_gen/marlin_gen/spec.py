@@ -14,7 +14,7 @@ from marlin_gen.archs import families_for, parse_archs
 from marlin_gen.errors import GeneratorError, spelled
 from marlin_gen.json_files import read_json
 from marlin_gen.schemes import Scheme, parse_custom_scheme, parse_scheme, table_schemes
-from marlin_gen.tables import Family, Tables, cxx_keywords
+from marlin_gen.tables import Family, Tables, parse_tables
 
 SELECTORS = ("switch", "chain")
 DEFAULT_SELECTOR = "switch"
@@ -31,6 +31,7 @@ _FIELDS = (
     "schemes",
     "selector",
     "selector_fallback",
+    "tables",
     "type_namespace",
 )
 
@@ -67,20 +68,20 @@ class Spec:
                 f"extra families {', '.join(extra)} are not allowed for kernels of another tree, "
                 "which have no such template; allowed: none"
             )
-        for field in ("type_namespace", "kernel_namespace"):
-            namespace = getattr(self, field)
-            if not _is_namespace(namespace):
-                raise GeneratorError(
-                    f"{field} = {spelled(namespace)} is not allowed; allowed: a C++ namespace such "
-                    "as vllm or outer::inner, without keywords and reserved names"
-                )
 
 
-def _is_namespace(text: str) -> bool:
-    """Whether all parts are identifiers that C++ leaves to programs."""
-    return bool(_NAMESPACE.fullmatch(text)) and not any(
-        part in cxx_keywords() or _RESERVED.search(part) for part in text.split("::")
-    )
+def _checked(spec: Spec, tables: Tables) -> Spec:
+    """The spec, if its namespaces consist of identifiers that C++ leaves to programs."""
+    for field in ("type_namespace", "kernel_namespace"):
+        namespace = getattr(spec, field)
+        if not _NAMESPACE.fullmatch(namespace) or any(
+            part in tables.cxx_keywords or _RESERVED.search(part) for part in namespace.split("::")
+        ):
+            raise GeneratorError(
+                f"{field} = {spelled(namespace)} is not allowed; allowed: a C++ namespace such "
+                "as vllm or outer::inner, without keywords and reserved names"
+            )
+    return spec
 
 
 def spec_for_archs(
@@ -125,7 +126,7 @@ def spec_for_archs(
         scheme = parse_custom_scheme(raw, tables, taken=known)
         known[scheme.name] = scheme
         chosen.append(scheme)
-    return Spec(
+    spec = Spec(
         families=tuple(family for family in tables.families if family.name in families),
         schemes=tuple(chosen),
         selector=selector,
@@ -134,10 +135,11 @@ def spec_for_archs(
         scheme_headers=scheme_headers,
         selector_fallback=selector_fallback,
     )
+    return _checked(spec, tables)
 
 
-def read_spec(path: Path, tables: Tables) -> Spec:
-    """Reads and checks a spec file.
+def read_spec(path: Path) -> tuple[Spec, Tables]:
+    """Reads and checks a spec file, and the tables in it.
 
     Raises:
       GeneratorError: the file is no JSON, or a field is missing, unknown or not allowed.
@@ -156,7 +158,14 @@ def read_spec(path: Path, tables: Tables) -> Spec:
             raise GeneratorError(f"spec {path.name}: {field} must be a string")
     if not isinstance(raw["scheme_headers"], bool):
         raise GeneratorError(f"spec {path.name}: scheme_headers must be true or false")
-    return Spec(
+    try:
+        tables = parse_tables(raw["tables"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise GeneratorError(
+            f"spec {path.name}: tables are not those of this generator: {error!r}; "
+            "build spec and generator from one revision"
+        ) from error
+    spec = Spec(
         families=_families(raw["families"], tables),
         schemes=_schemes(raw["schemes"], tables),
         selector=raw["selector"],
@@ -165,6 +174,7 @@ def read_spec(path: Path, tables: Tables) -> Spec:
         scheme_headers=raw["scheme_headers"],
         selector_fallback=raw["selector_fallback"],
     )
+    return _checked(spec, tables), tables
 
 
 def _families(names: list[Any], tables: Tables) -> tuple[Family, ...]:

@@ -1,9 +1,11 @@
 """The tables of private/families.bzl, private/quant_schemes.bzl and private/cxx_keywords.bzl.
 
-These files hold literals only, so that Starlark loads and Python parses the same text.
+These files hold literals only, so that Starlark loads and Python parses the same text. A build
+action gets the tables in its spec.
 """
 
 import ast
+import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -123,6 +125,8 @@ class Tables:
     """The same for a kernel of the family sm90."""
     part_cost: int
     """What a file may cost before it is split."""
+    cxx_keywords: frozenset[str]
+    """Words that no C++ namespace can be called."""
 
     @property
     def extra_families(self) -> list[str]:
@@ -146,43 +150,53 @@ def _literals(path: Path) -> dict[str, Any]:
     }
 
 
-def _frozen(row: dict[str, Any]) -> dict[str, Any]:
-    """A table's row with tuples in the place of its lists."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+def _frozen(value: Any) -> Any:
+    """A value with tuples in the place of its lists."""
+    if isinstance(value, list):
+        return tuple(map(_frozen, value))
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    return value
 
 
-@cache
-def cxx_keywords() -> frozenset[str]:
-    """Words that no C++ namespace can be called."""
-    return frozenset(_literals(_PRIVATE / "cxx_keywords.bzl")["CXX_KEYWORDS"])
+def raw_tables() -> dict[str, Any]:
+    """The tables by their names in the .bzl files, with lists and keys as JSON has them."""
+    literals: dict[str, Any] = {}
+    for name in ("families.bzl", "quant_schemes.bzl", "cxx_keywords.bzl"):
+        literals |= _literals(_PRIVATE / name)
+    raw: dict[str, Any] = json.loads(json.dumps(literals))
+    return raw
+
+
+def parse_tables(raw: dict[str, Any]) -> Tables:
+    """The tables of raw_tables(), or those that the Bazel rule puts into a spec."""
+    frozen = _frozen(raw)
+    return Tables(
+        archs=tuple(Arch(**row) for row in frozen["ARCHS"]),
+        families=tuple(Family(**row) for row in frozen["FAMILIES"]),
+        scalar_types={
+            row["name"]: ScalarType(**row, code=code)
+            for code, row in enumerate(frozen["SCALAR_TYPES"], start=1)
+        },
+        limits=Limits(**frozen["SCHEME_LIMITS"]),
+        combinations=tuple(Combination(**row) for row in frozen["SCHEME_COMBINATIONS"]),
+        schemes=tuple(raw["QUANT_SCHEMES"]),
+        further_schemes=tuple(raw["FURTHER_QUANT_SCHEMES"]),
+        tile_sets=raw["TILE_SETS"],
+        tile_tables={
+            family["tile_table"]: tuple(Sm90Tiles(**row) for row in frozen[family["tile_table"]])
+            for family in frozen["FAMILIES"]
+            if family["tile_table"]
+        },
+        scheme_headers=tuple(SchemeHeader(**row) for row in frozen["SCHEME_HEADERS"]),
+        kernel_costs={int(bits): dict(costs) for bits, costs in frozen["KERNEL_COSTS"].items()},
+        sm90_kernel_cost=frozen["SM90_KERNEL_COST"],
+        part_cost=frozen["PART_COST"],
+        cxx_keywords=frozenset(frozen["CXX_KEYWORDS"]),
+    )
 
 
 @cache
 def load_tables() -> Tables:
-    """Reads the tables, once per process."""
-    families = _literals(_PRIVATE / "families.bzl")
-    schemes = _literals(_PRIVATE / "quant_schemes.bzl")
-    return Tables(
-        archs=tuple(Arch(**_frozen(row)) for row in families["ARCHS"]),
-        families=tuple(Family(**_frozen(row)) for row in families["FAMILIES"]),
-        scalar_types={
-            row["name"]: ScalarType(**_frozen(row), code=code)
-            for code, row in enumerate(families["SCALAR_TYPES"], start=1)
-        },
-        limits=Limits(**_frozen(schemes["SCHEME_LIMITS"])),
-        combinations=tuple(Combination(**_frozen(row)) for row in schemes["SCHEME_COMBINATIONS"]),
-        schemes=tuple(schemes["QUANT_SCHEMES"]),
-        further_schemes=tuple(schemes["FURTHER_QUANT_SCHEMES"]),
-        tile_sets=schemes["TILE_SETS"],
-        tile_tables={
-            family["tile_table"]: tuple(
-                Sm90Tiles(**_frozen(row)) for row in schemes[family["tile_table"]]
-            )
-            for family in families["FAMILIES"]
-            if family["tile_table"]
-        },
-        scheme_headers=tuple(SchemeHeader(**_frozen(row)) for row in schemes["SCHEME_HEADERS"]),
-        kernel_costs={bits: dict(costs) for bits, costs in schemes["KERNEL_COSTS"].items()},
-        sm90_kernel_cost=schemes["SM90_KERNEL_COST"],
-        part_cost=schemes["PART_COST"],
-    )
+    """Reads the tables of the .bzl files, once per process."""
+    return parse_tables(raw_tables())
