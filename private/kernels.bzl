@@ -293,7 +293,7 @@ def marlin_moe_kernels(
         tags = tags,
         target_compatible_with = target_compatible_with + requires_cuda(),
         visibility = visibility,
-        deps = deps,
+        deps = libraries.values() + deps,
         **kwargs
     )
 

@@ -142,6 +142,11 @@ def _linking_context(ctx, libraries):
         order = "topological",
     ))
 
+def _given_deps(ctx):
+    """Returns those of the attribute deps that the user of the macro has given."""
+    compiled = [target.label for target in ctx.attr.compiled]
+    return [dep for dep in ctx.attr.deps if dep.label not in compiled]
+
 def _marlin_kernels_library_impl(ctx):
     generated = ctx.attr.generated[MarlinGeneratedInfo]
 
@@ -153,13 +158,19 @@ def _marlin_kernels_library_impl(ctx):
             compilation_context = cc_common.create_compilation_context(headers = depset(ctx.files.hdrs)),
             linking_context = _linking_context(ctx, libraries),
         )],
-        cc_infos = [dep[CcInfo] for dep in [ctx.attr.selector] + ctx.attr.deps],
+        cc_infos = [ctx.attr.selector[CcInfo]] + [dep[CcInfo] for dep in _given_deps(ctx)],
     )
     sources = [file for files in generated.sources.values() for file in files]
     archives = [library.pic_static_library or library.static_library for library in libraries]
     return [
-        DefaultInfo(files = depset(archives)),
+        DefaultInfo(
+            files = depset(archives),
+            runfiles = ctx.runfiles().merge_all(
+                [dep[DefaultInfo].default_runfiles for dep in ctx.attr.deps],
+            ),
+        ),
         cc_info,
+        coverage_common.instrumented_files_info(ctx, dependency_attributes = ["deps"]),
         MarlinKernelsInfo(
             archs = [arch.name for arch in generated.archs],
             families = generated.families,
@@ -187,7 +198,10 @@ marlin_kernels_library = rule(
             doc = "The cuda_library targets, in link order.",
             providers = [CcInfo, OutputGroupInfo],
         ),
-        "deps": attr.label_list(doc = "Libraries that the code needs.", providers = [CcInfo]),
+        "deps": attr.label_list(
+            doc = "Libraries that the code needs, and those of `compiled`: aspects walk deps.",
+            providers = [CcInfo],
+        ),
         "generated": attr.label(mandatory = True, providers = [MarlinGeneratedInfo]),
         "hdrs": attr.label_list(allow_files = True, doc = "Public headers."),
         "selector": attr.label(mandatory = True, providers = [CcInfo]),

@@ -1,7 +1,9 @@
 """gen.py as a program: the same files from a command line and from a spec, and clear refusals."""
 
+import ast
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -428,3 +430,23 @@ def test_outputs_may_lie_in_several_directories(run_gen, write_spec, tables, tmp
     result = run_gen("--spec", spec, "--outputs", *outputs)
     assert result.returncode == 0, result.stderr
     assert all(path.is_file() for path in outputs)
+
+
+def test_a_missing_jinja2_is_named(tmp_path):
+    command = [sys.executable, "-I", "-S", gen.__file__, "8.0", str(tmp_path / "out")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("gen.py: error: the package jinja2 is missing; ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_old_python_is_named(monkeypatch):
+    # What a Python older than 3.10 reads of the file, and what it says about itself.
+    monkeypatch.setattr(sys, "hexversion", 0x030911F0)
+    monkeypatch.setattr(sys, "version_info", (3, 9, 17, "final", 0))
+    with pytest.raises(SystemExit) as refused:
+        runpy.run_path(gen.__file__, run_name="__main__")
+    assert refused.value.code == (
+        "gen.py: error: this is Python 3.9.17; run it with Python 3.10 or newer"
+    )
+    ast.parse(Path(gen.__file__).read_text(), feature_version=(3, 7))

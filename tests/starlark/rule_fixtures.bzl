@@ -1,6 +1,7 @@
 """Targets that the tests of the rule `marlin_moe_kernels` look at. None of them is ever built."""
 
 load("@bazel_skylib//rules:write_file.bzl", "write_file")
+load("@rules_cc//cc:defs.bzl", "cc_library")
 load("@rules_cuda//cuda:defs.bzl", "cuda_archs")
 load("//:defs.bzl", "marlin_moe_kernels", "quant_scheme")
 load("//private:archs.bzl", "all_archs")
@@ -166,6 +167,7 @@ def rule_fixtures(name):
       name: prefix of those whose arguments are right.
     """
     for out in [
+        "helper_data.txt",
         "launcher.cu",
         "lonely/marlin_template.h",
         "other/kernel.h",
@@ -205,6 +207,19 @@ def rule_fixtures(name):
             quant_schemes = SCHEMES,
             tags = ["manual"],
         )
+    cc_library(
+        name = name + "_helper",
+        srcs = ["helper.cc"],
+        data = ["helper_data.txt"],
+        tags = ["manual"],
+    )
+    marlin_moe_kernels(
+        name = name + "_with_deps",
+        cuda_archs = ["8.0"],
+        quant_schemes = SCHEMES,
+        tags = ["manual"],
+        deps = [name + "_helper"],
+    )
     kernels_for_family_archs(
         name = name + "_elsewhere",
         cuda_archs = ["8.9"],

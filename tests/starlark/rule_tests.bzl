@@ -321,6 +321,36 @@ def _handed_on_impl(ctx):
 
 handed_on_test = analysistest.make(_handed_on_impl)
 
+_WalkedInfo = provider(doc = "What an aspect saw.", fields = {"names": "Depset of names of targets."})
+
+def _walk_impl(target, ctx):
+    deps = [dep[_WalkedInfo].names for dep in getattr(ctx.rule.attr, "deps", []) if _WalkedInfo in dep]
+    return [_WalkedInfo(names = depset([target.label.name], transitive = deps))]
+
+_walk = aspect(implementation = _walk_impl, attr_aspects = ["deps"])
+
+def _deps_impl(ctx):
+    """Data and covered sources of dependencies are handed on, and aspects over deps see them and the kernels."""
+    env = analysistest.begin(ctx)
+    target = analysistest.target_under_test(env)
+    runfiles = target[DefaultInfo].default_runfiles.files.to_list()
+    asserts.true(env, "helper_data.txt" in _names(runfiles))
+    covered = target[InstrumentedFilesInfo].instrumented_files.to_list()
+    asserts.true(env, "helper.cc" in _names(covered))
+    walked = target[_WalkedInfo].names.to_list()
+    for name in ["kernels_helper", "kernels_with_deps.sm80.int4_weights"]:
+        asserts.true(env, name in walked, name)
+    return analysistest.end(env)
+
+deps_test = analysistest.make(
+    _deps_impl,
+    config_settings = {
+        "//command_line_option:collect_code_coverage": True,
+        "//command_line_option:instrumentation_filter": "//tests/starlark[/:]",
+    },
+    extra_target_under_test_aspects = [_walk],
+)
+
 def _unused_families_are_left_out_impl(ctx):
     """A family that no architecture asked for uses, or a group without files, leaves no archive behind."""
     env = analysistest.begin(ctx)

@@ -1,0 +1,2 @@
+// A source for tests of what a dependency hands on.
+int helper() { return 0; }
