@@ -139,7 +139,7 @@ void add_activations(const MoeLayerArgs& args, Arena* arena, Plan* plan) {
   plan->activate.m = plan->align.num_ids;
   plan->activate.n = args.intermediate;
   plan->activate.type = args.type;
-  plan->activate.in = plan->gate_up.c;
+  plan->activate.x = plan->gate_up.c;
   plan->activate.out = arena->take(ids * intermediate * kElementBytes);
   plan->activate.stream = args.stream;
 
@@ -150,7 +150,7 @@ void add_activations(const MoeLayerArgs& args, Arena* arena, Plan* plan) {
   plan->sum.n = args.hidden;
   plan->sum.top_k = args.top_k;
   plan->sum.type = args.type;
-  plan->sum.in = plan->down.c;
+  plan->sum.x = plan->down.c;
   plan->sum.out = args.out;
   plan->sum.topk_ids = args.topk_ids;
   plan->sum.num_experts = global_experts(args);

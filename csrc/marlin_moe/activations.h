@@ -20,13 +20,13 @@ namespace marlin_moe {
 // A row of zeros has scale 0 and stays zero. A row with a NaN or an infinity has that as its scale.
 struct QuantizeActivationsArgs {
   int m = 0;
-  int k = 0;                                             // a multiple of 16
-  ScalarType in_type = MARLIN_TYPE_NAMESPACE::kFloat16;  // or kBFloat16
-  ScalarType out_type = MARLIN_TYPE_NAMESPACE::kS8;      // or kFE4M3fn
-  const void* in = nullptr;                              // in_type [m, k], row stride in_stride
-  std::int64_t in_stride = 0;                            // elements, at least k, a multiple of 8
-  void* out = nullptr;                                   // out_type [m, k]
-  float* scales = nullptr;                               // [m], aligned to 4 bytes
+  int k = 0;                                            // a multiple of 16
+  ScalarType x_type = MARLIN_TYPE_NAMESPACE::kFloat16;  // or kBFloat16
+  ScalarType out_type = MARLIN_TYPE_NAMESPACE::kS8;     // or kFE4M3fn
+  const void* x = nullptr;                              // x_type [m, k], row stride x_stride
+  std::int64_t x_stride = 0;                            // elements, at least k, a multiple of 8
+  void* out = nullptr;                                  // out_type [m, k]
+  float* scales = nullptr;                              // [m], aligned to 4 bytes
   // Optional, aligned to 4 bytes: [1], a factor of all scales, such as permute_scales() finds for
   // weights in groups. Values are rounded as without it.
   const float* factor = nullptr;
@@ -34,24 +34,24 @@ struct QuantizeActivationsArgs {
 };
 Status quantize_activations(const QuantizeActivationsArgs& args);
 
-// out[i, c] = silu(in[i, c]) * in[i, n + c], silu(x) = x / (1 + exp(-x)), rounded once.
+// out[i, c] = silu(x[i, c]) * x[i, n + c], silu(v) = v / (1 + exp(-v)), rounded once.
 struct SiluAndMulArgs {
   int m = 0;
   int n = 0;                                          // a multiple of 8
   ScalarType type = MARLIN_TYPE_NAMESPACE::kFloat16;  // or kBFloat16
-  const void* in = nullptr;                           // type [m, 2 * n]
+  const void* x = nullptr;                            // type [m, 2 * n]
   void* out = nullptr;                                // type [m, n]
   cudaStream_t stream = nullptr;
 };
 Status silu_and_mul(const SiluAndMulArgs& args);
 
-// out[t, :] = sum over j < top_k of in[t * top_k + j, :], in float, in the order of j.
+// out[t, :] = sum over j < top_k of x[t * top_k + j, :], in float, in the order of j.
 struct TopkSumArgs {
   int m = 0;  // tokens
   int n = 0;  // a multiple of 8
   int top_k = 1;
   ScalarType type = MARLIN_TYPE_NAMESPACE::kFloat16;  // or kBFloat16
-  const void* in = nullptr;                           // type [m * top_k, n]
+  const void* x = nullptr;                            // type [m * top_k, n]
   void* out = nullptr;                                // type [m, n]
   // Optional, aligned to 4 bytes: leaves out rows that moe_gemm() did not write, which are those
   // whose expert is not from 0 to num_experts - 1 or is elsewhere.

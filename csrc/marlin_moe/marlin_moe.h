@@ -239,10 +239,10 @@ typedef struct marlin_moe_quantize_activations_args {
   size_t struct_size;
   int32_t m;
   int32_t k;
-  int32_t in_type;
+  int32_t x_type;
   int32_t out_type;
-  int64_t in_stride;
-  const void* in;
+  int64_t x_stride;
+  const void* x;
   void* out;
   float* scales;
   const float* factor;
@@ -255,7 +255,7 @@ typedef struct marlin_moe_silu_and_mul_args {
   int32_t m;
   int32_t n;
   int32_t type;
-  const void* in;
+  const void* x;
   void* out;
   void* stream;
 } marlin_moe_silu_and_mul_args;
@@ -268,7 +268,7 @@ typedef struct marlin_moe_topk_sum_args {
   int32_t top_k;
   int32_t type;
   int32_t num_experts;
-  const void* in;
+  const void* x;
   void* out;
   const int32_t* topk_ids;
   const int32_t* expert_map;

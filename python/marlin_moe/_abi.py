@@ -130,17 +130,17 @@ class AlignArgs(Args):
 
 
 class QuantizeActivationsArgs(Args):
-    _fields_ = _fields("m k in_type out_type", "in out scales factor stream", in_stride=c_int64)
+    _fields_ = _fields("m k x_type out_type", "x out scales factor stream", x_stride=c_int64)
 
 
 class SiluAndMulArgs(Args):
-    _fields_ = _fields("m n type", "in out stream")
+    _fields_ = _fields("m n type", "x out stream")
 
 
 class TopkSumArgs(Args):
     _fields_ = _fields(
         "m n top_k type num_experts",
-        "in out topk_ids expert_map stream",
+        "x out topk_ids expert_map stream",
     )
 
 

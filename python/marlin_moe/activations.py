@@ -60,14 +60,14 @@ def quantize_activations(
         args = _abi.QuantizeActivationsArgs(
             m=m,
             k=k,
-            in_type=type_of_tensor("in_type", None, "x", source.dtype),
+            x_type=type_of_tensor("x_type", None, "x", source.dtype),
             out_type=kind,
-            in_stride=source.row_stride(),
+            x_stride=source.row_stride(),
             out=values_view.pointer,
             scales=scales_view.pointer,
             factor=pointer(call.optional("factor", factor, _FLOAT32, (1,), "(1,)")),
+            x=source.pointer,
             stream=call.stream,
-            **{"in": source.pointer},
         )
         call.run("quantize_activations", args)
         return QuantizedActivations(values, scales)
@@ -98,8 +98,8 @@ def silu_and_mul(
             n=columns // 2,
             type=type_of_tensor("type", None, "x", source.dtype),
             out=view.pointer,
+            x=source.pointer,
             stream=call.stream,
-            **{"in": source.pointer},
         )
         call.run("silu_and_mul", args)
         return result
@@ -151,8 +151,8 @@ def topk_sum(
             out=view.pointer,
             topk_ids=pointer(ids),
             expert_map=pointer(local),
+            x=source.pointer,
             stream=call.stream,
-            **{"in": source.pointer},
         )
         call.run("topk_sum", args)
         return result

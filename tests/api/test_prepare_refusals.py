@@ -63,13 +63,13 @@ GOOD: dict[str, tuple[dict[str, Any], list[tuple[str, int, bool]]]] = {
         ],
     ),
     "quantize_activations": (
-        {"m": 3, "k": 64, "in_type": "FLOAT16", "out_type": "S8", "in_stride": 64},
-        [("in", 16, True), ("out", 16, True), ("scales", 4, True), ("factor", 4, False)],
+        {"m": 3, "k": 64, "x_type": "FLOAT16", "out_type": "S8", "x_stride": 64},
+        [("x", 16, True), ("out", 16, True), ("scales", 4, True), ("factor", 4, False)],
     ),
-    "silu_and_mul": ({"m": 3, "n": 64, "type": "FLOAT16"}, [("in", 16, True), ("out", 16, True)]),
+    "silu_and_mul": ({"m": 3, "n": 64, "type": "FLOAT16"}, [("x", 16, True), ("out", 16, True)]),
     "topk_sum": (
         {"m": 3, "n": 64, "top_k": 2, "type": "FLOAT16", "num_experts": 8},
-        [("in", 16, True), ("out", 16, True), ("topk_ids", 4, False), ("expert_map", 4, False)],
+        [("x", 16, True), ("out", 16, True), ("topk_ids", 4, False), ("expert_map", 4, False)],
     ),
 }
 # Covered here besides, and by test_refusals.py.
@@ -135,6 +135,40 @@ def test_bad_arguments_are_named(
 ) -> None:
     status, message = api.call(function, arguments(api, function, **{name: value}))
     assert (status, message[: len(expected)]) == ("invalid_argument", expected)
+
+
+@pytest.mark.parametrize(
+    ("function", "changes", "expected"),
+    [
+        (
+            "permute_scales",
+            {"s_type": "BFLOAT16"},
+            "s_type = kBFloat16 with b_type = kU4 and c_type = kFloat16 is not allowed; "
+            "allowed: kFloat16",
+        ),
+        (
+            "permute_scales",
+            {"b_type": "FE2M1F"},
+            "s_type = kFloat16 with b_type = kFE2M1f is not allowed; allowed: kFE4M3fn, kFE8M0fnu",
+        ),
+        (
+            "permute_scales",
+            {"b_type": "FE2M1F", "s_type": "FE8M0FNU", "a_type": "S8"},
+            "a_type = kS8 with s_type = kFE8M0fnu is not allowed; "
+            "allowed: kFloat16, kBFloat16, kFE4M3fn",
+        ),
+        (
+            "repack_gptq",
+            {"a_type": "S8", "b_type": "U8B128"},
+            "b_type = kU8B128 with a_type = kS8 is not allowed; allowed: kU4, kU4B8",
+        ),
+    ],
+)
+def test_types_that_do_not_go_together_are_named(
+    api: CApi, function: str, changes: dict[str, str], expected: str
+) -> None:
+    status, message = api.call(function, arguments(api, function, **changes))
+    assert (status, message) == ("invalid_argument", expected)
 
 
 @pytest.mark.parametrize("function", GOOD)

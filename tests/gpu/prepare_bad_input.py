@@ -102,10 +102,10 @@ _REFUSED: dict[str, list[tuple[str, list[Any]]]] = {
     "quantize_activations": [
         ("m", [-1]),
         ("k", [0, 8, 24, _HUGE]),
-        ("in_type", ["kS8"]),
+        ("x_type", ["kS8"]),
         ("out_type", ["kFloat16", "kU4"]),
-        ("in_stride", [0, 32, 65]),
-        ("in", [None, 2]),
+        ("x_stride", [0, 32, 65]),
+        ("x", [None, 2]),
         ("out", [None, 1]),
         ("scales", [None, 2]),
     ],
@@ -113,7 +113,7 @@ _REFUSED: dict[str, list[tuple[str, list[Any]]]] = {
         ("m", [-1]),
         ("n", [0, 4, _HUGE]),
         ("type", ["kS8"]),
-        ("in", [None, 2]),
+        ("x", [None, 2]),
         ("out", [None, 2]),
     ],
     "topk_sum": [
@@ -124,7 +124,7 @@ _REFUSED: dict[str, list[tuple[str, list[Any]]]] = {
         ("num_experts", [0]),
         ("topk_ids", [2]),
         ("expert_map", [2]),
-        ("in", [None, 2]),
+        ("x", [None, 2]),
         ("out", [None, 2]),
     ],
 }

@@ -366,7 +366,7 @@ def _verify_zero_points(zeros: np.ndarray, eight_bit_a: bool) -> Verify:
 
 
 def quantize_cases() -> Iterator[Case]:
-    for in_type in ("kFloat16", "kBFloat16"):
+    for x_type in ("kFloat16", "kBFloat16"):
         for out_type in ("kS8", "kFE4M3fn"):
             for m, k, gap in [
                 (1, 16, 0),
@@ -375,12 +375,12 @@ def quantize_cases() -> Iterator[Case]:
                 (64, 7168, 64),
                 (700, 1024, 0),
             ]:
-                yield _quantize_case(in_type, out_type, m, k, gap)
+                yield _quantize_case(x_type, out_type, m, k, gap)
     yield _quantize_case("kBFloat16", "kS8", 33, 256, 0, 1.7e-6)
     yield Case(
         "quantize_activations m 0",
         "quantize_activations",
-        {"m": 0, "k": 64, "in_type": "kFloat16", "out_type": "kS8", "in_stride": 64},
+        {"m": 0, "k": 64, "x_type": "kFloat16", "out_type": "kS8", "x_stride": 64},
         {},
         {"out": np.zeros(0, np.uint8), "scales": np.zeros(0, np.float32)},
         sizes={"out": 64, "scales": 4},
@@ -388,9 +388,9 @@ def quantize_cases() -> Iterator[Case]:
 
 
 def _quantize_case(
-    in_type: str, out_type: str, m: int, k: int, gap: int, factor: float = 1.0
+    x_type: str, out_type: str, m: int, k: int, gap: int, factor: float = 1.0
 ) -> Case:
-    bfloat16 = in_type == "kBFloat16"
+    bfloat16 = x_type == "kBFloat16"
     rng = _rng(m, k)
     rows = rng.standard_normal((m, k + gap)) * 2.0 ** rng.integers(-14, 10, (m, 1))
     # Special rows: zeros, the smallest numbers, an infinity, a NaN.
@@ -412,10 +412,10 @@ def _quantize_case(
         return ""
 
     return Case(
-        f"quantize_activations {in_type[1:]} {out_type[1:]} {m}x{k}+{gap}",
+        f"quantize_activations {x_type[1:]} {out_type[1:]} {m}x{k}+{gap}",
         "quantize_activations",
-        {"m": m, "k": k, "in_type": in_type, "out_type": out_type, "in_stride": k + gap},
-        {"in": bits} | ({} if factor == 1 else {"factor": np.array([factor], np.float32)}),
+        {"m": m, "k": k, "x_type": x_type, "out_type": out_type, "x_stride": k + gap},
+        {"x": bits} | ({} if factor == 1 else {"factor": np.array([factor], np.float32)}),
         {"out": data, "scales": np.zeros(0, np.float32)},
         sizes={"scales": 4 * m},
         verify=verify,
@@ -455,7 +455,7 @@ def _silu_case(type_name: str, bits: np.ndarray, n: int) -> Case:
         f"silu_and_mul {type_name[1:]} {bits.shape[0]}x{n}",
         "silu_and_mul",
         {"m": bits.shape[0], "n": n, "type": type_name},
-        {"in": bits},
+        {"x": bits},
         {"out": np.zeros(0, np.uint16)},
         sizes={"out": bits.nbytes // 2},
         verify=verify,
@@ -468,7 +468,7 @@ def _sum_case(type_name: str, m: int, n: int, top_k: int, remote: bool) -> Case:
     rng = _rng(m, n, top_k)
     bits = reference.half_bits(rng.standard_normal((m * top_k, n)).astype(np.float32), bfloat16)
     fields: dict[str, Any] = {"m": m, "n": n, "top_k": top_k, "type": type_name}
-    inputs = {"in": bits}
+    inputs = {"x": bits}
     written = None
     if remote:
         expert_map = np.where(rng.random(12) < 0.5, -1, 3).astype(np.int32)

@@ -110,10 +110,10 @@
 #define PREPARE_TEST_QUANTIZE_ACTIVATIONS(FIELD) \
   FIELD(int32, m, m)                             \
   FIELD(int32, k, k)                             \
-  FIELD(int64, in_type, in_type)                 \
+  FIELD(int64, x_type, x_type)                   \
   FIELD(int64, out_type, out_type)               \
-  FIELD(int64, in_stride, in_stride)             \
-  FIELD(pointer, in, in)                         \
+  FIELD(int64, x_stride, x_stride)               \
+  FIELD(pointer, x, x)                           \
   FIELD(pointer, out, out)                       \
   FIELD(pointer, scales, scales)                 \
   FIELD(pointer, factor, factor)                 \
@@ -123,7 +123,7 @@
   FIELD(int32, m, m)                     \
   FIELD(int32, n, n)                     \
   FIELD(int64, type, type)               \
-  FIELD(pointer, in, in)                 \
+  FIELD(pointer, x, x)                   \
   FIELD(pointer, out, out)               \
   FIELD(pointer, stream, stream)
 
@@ -133,7 +133,7 @@
   FIELD(int32, top_k, top_k)             \
   FIELD(int32, num_experts, num_experts) \
   FIELD(int64, type, type)               \
-  FIELD(pointer, in, in)                 \
+  FIELD(pointer, x, x)                   \
   FIELD(pointer, out, out)               \
   FIELD(pointer, topk_ids, topk_ids)     \
   FIELD(pointer, expert_map, expert_map) \

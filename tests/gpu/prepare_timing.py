@@ -78,8 +78,8 @@ def _activations(library: PrepareLibrary) -> Iterator[dict[str, Any]]:
                 library,
                 f"quantize_activations {out_type[1:]} {m}x{k}",
                 "quantize_activations",
-                {"m": m, "k": k, "in_type": "kBFloat16", "out_type": out_type, "in_stride": k},
-                {"in": values},
+                {"m": m, "k": k, "x_type": "kBFloat16", "out_type": out_type, "x_stride": k},
+                {"x": values},
                 {"out": m * k, "scales": 4 * m},
             )
     for m, n in [(2, 14336), (16384, 2048)]:
@@ -89,7 +89,7 @@ def _activations(library: PrepareLibrary) -> Iterator[dict[str, Any]]:
             f"silu_and_mul {m}x{n}",
             "silu_and_mul",
             {"m": m, "n": n, "type": "kBFloat16"},
-            {"in": values},
+            {"x": values},
             {"out": m * n * 2},
         )
     for m, top_k, n in [(1, 2, 4096), (4096, 8, 7168)]:
@@ -99,7 +99,7 @@ def _activations(library: PrepareLibrary) -> Iterator[dict[str, Any]]:
             f"topk_sum {m}x{top_k}x{n}",
             "topk_sum",
             {"m": m, "n": n, "top_k": top_k, "type": "kBFloat16"},
-            {"in": values},
+            {"x": values},
             {"out": m * n * 2},
         )
 

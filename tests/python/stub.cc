@@ -194,21 +194,21 @@ int marlin_moe_align_workspace_size(const marlin_moe_align_args* args, size_t* b
 
 int marlin_moe_quantize_activations(const marlin_moe_quantize_activations_args* args) {
   begin("quantize_activations");
-  FIELD(struct_size), FIELD(m), FIELD(k), FIELD(in_type), FIELD(out_type), FIELD(in_stride);
-  FIELD(in), FIELD(out), FIELD(scales), FIELD(factor), FIELD(stream);
+  FIELD(struct_size), FIELD(m), FIELD(k), FIELD(x_type), FIELD(out_type), FIELD(x_stride);
+  FIELD(x), FIELD(out), FIELD(scales), FIELD(factor), FIELD(stream);
   return end();
 }
 
 int marlin_moe_silu_and_mul(const marlin_moe_silu_and_mul_args* args) {
   begin("silu_and_mul");
-  FIELD(struct_size), FIELD(m), FIELD(n), FIELD(type), FIELD(in), FIELD(out), FIELD(stream);
+  FIELD(struct_size), FIELD(m), FIELD(n), FIELD(type), FIELD(x), FIELD(out), FIELD(stream);
   return end();
 }
 
 int marlin_moe_topk_sum(const marlin_moe_topk_sum_args* args) {
   begin("topk_sum");
   FIELD(struct_size), FIELD(m), FIELD(n), FIELD(top_k), FIELD(type), FIELD(num_experts);
-  FIELD(in), FIELD(out), FIELD(topk_ids), FIELD(expert_map), FIELD(stream);
+  FIELD(x), FIELD(out), FIELD(topk_ids), FIELD(expert_map), FIELD(stream);
   return end();
 }
 

@@ -62,12 +62,12 @@ def test_the_steps_and_what_each_is_given(stub: Stub, memory: Memory) -> None:
     assert (first["top_k"], first["topk_weights"]) == (TOP_K, 0)
     assert first["a"] == given["x"].pointer
     assert first["b"] == given["gate_up"].b.pointer
-    assert (silu["m"], silu["n"], silu["in"]) == (IDS, INNER, first["c"])
+    assert (silu["m"], silu["n"], silu["x"]) == (IDS, INNER, first["c"])
     assert (second["m"], second["k"], second["n"]) == (IDS, INNER, HIDDEN)
     assert (second["top_k"], second["topk_weights"]) == (1, given["topk_weights"].pointer)
     assert (second["a"], second["b"]) == (silu["out"], given["down"].b.pointer)
     assert (total["m"], total["n"], total["top_k"]) == (M, HIDDEN, TOP_K)
-    assert (total["in"], total["out"]) == (second["c"], out.pointer)
+    assert (total["x"], total["out"]) == (second["c"], out.pointer)
     assert (total["topk_ids"], total["num_experts"]) == (given["topk_ids"].pointer, EXPERTS)
     for gemm in (first, second):
         assert gemm["block_size"] == 16
@@ -156,8 +156,8 @@ def test_eight_bit_activations_are_quantised_before_each_gemm(
         "topk_sum",
     ]
     _, before_first, first, silu, before_second, second, _ = (fields for _, fields in calls)
-    assert (before_first["in"], before_first["m"]) == (given["x"].pointer, M)
-    assert (before_second["in"], before_second["m"]) == (silu["out"], IDS)
+    assert (before_first["x"], before_first["m"]) == (given["x"].pointer, M)
+    assert (before_second["x"], before_second["m"]) == (silu["out"], IDS)
     pointers = [factor.pointer if factor else 0 for factor in factors]
     assert [before_first["factor"], before_second["factor"]] == pointers
     for quantised, gemm in ((before_first, first), (before_second, second)):

@@ -355,10 +355,10 @@ def test_quantize_activations(stub: Stub, memory: Memory, out_type: str, dtype: 
     assert fields_of(stub, "quantize_activations") == {
         "m": M,
         "k": K,
-        "in_type": ScalarType.BFLOAT16,
+        "x_type": ScalarType.BFLOAT16,
         "out_type": ScalarType[out_type.removeprefix("k").upper()],
-        "in_stride": K + 8,
-        "in": x.pointer,
+        "x_stride": K + 8,
+        "x": x.pointer,
         "out": values.pointer,
         "scales": scales.pointer,
         "factor": factor.pointer,
@@ -373,7 +373,7 @@ def test_silu_and_mul(stub: Stub, memory: Memory) -> None:
         "m": M,
         "n": N,
         "type": ScalarType.FLOAT16,
-        "in": x.pointer,
+        "x": x.pointer,
         "out": out.pointer,
     }
 
@@ -398,7 +398,7 @@ def test_topk_sum(stub: Stub, memory: Memory) -> None:
         "top_k": TOP_K,
         "type": ScalarType.BFLOAT16,
         "num_experts": 16,
-        "in": x.pointer,
+        "x": x.pointer,
         "out": out.pointer,
         "topk_ids": topk_ids.pointer,
         "expert_map": expert_map.pointer,

@@ -71,7 +71,7 @@ def test_producers_from_before_dlpack_1(stub: Stub, memory: Memory) -> None:
 
     x = Old((4, 64), "float16")
     marlin_moe.silu_and_mul(x, empty=memory)
-    assert stub.call("silu_and_mul")["in"] == x.pointer
+    assert stub.call("silu_and_mul")["x"] == x.pointer
 
 
 @pytest.mark.parametrize("current", [0, 1, -1])
@@ -111,7 +111,7 @@ def test_cuda_array_interface(stub: Stub, memory: Memory) -> None:
         x, out_type="kS8", out=marlin_moe.QuantizedActivations(out, scales)
     )
     fields = stub.call("quantize_activations")
-    assert (fields["in"], fields["in_stride"], fields["in_type"]) == (0x7F0000002000, 128, 1)
+    assert (fields["x"], fields["x_stride"], fields["x_type"]) == (0x7F0000002000, 128, 1)
 
 
 def test_cuda_array_interface_tells_no_device_but_the_pointer_does(
@@ -166,7 +166,7 @@ def test_views_are_tensors(stub: Stub) -> None:
     out = TensorView(0x7F0000008000, (4, 32), "bfloat16", 0)
     assert marlin_moe.silu_and_mul(x, out=out) is out
     fields = stub.call("silu_and_mul")
-    assert (fields["in"], fields["out"]) == (x.pointer, out.pointer)
+    assert (fields["x"], fields["out"]) == (x.pointer, out.pointer)
 
 
 def fake_torch(monkeypatch: pytest.MonkeyPatch, memory: Memory) -> type:

@@ -118,20 +118,20 @@ static Status convert(const marlin_moe_quantize_activations_args& from,
                       QuantizeActivationsArgs* to) {
   to->m = from.m;
   to->k = from.k;
-  to->in = from.in;
-  to->in_stride = from.in_stride;
+  to->x = from.x;
+  to->x_stride = from.x_stride;
   to->out = from.out;
   to->scales = from.scales;
   to->factor = from.factor;
   to->stream = to_stream(from.stream);
-  const Status status = to_type("in_type", from.in_type, &to->in_type);
+  const Status status = to_type("x_type", from.x_type, &to->x_type);
   return status.ok() ? to_type("out_type", from.out_type, &to->out_type) : status;
 }
 
 static Status convert(const marlin_moe_silu_and_mul_args& from, SiluAndMulArgs* to) {
   to->m = from.m;
   to->n = from.n;
-  to->in = from.in;
+  to->x = from.x;
   to->out = from.out;
   to->stream = to_stream(from.stream);
   return to_type("type", from.type, &to->type);
@@ -141,7 +141,7 @@ static Status convert(const marlin_moe_topk_sum_args& from, TopkSumArgs* to) {
   to->m = from.m;
   to->n = from.n;
   to->top_k = from.top_k;
-  to->in = from.in;
+  to->x = from.x;
   to->out = from.out;
   to->topk_ids = from.topk_ids;
   to->num_experts = from.num_experts;

@@ -51,14 +51,16 @@ inline std::string type_name(const ScalarType& type) {
   return "the unknown type " + std::to_string(type.id());
 }
 
+// `context` follows the given type in the message: another argument that limits this one.
 inline Status check_type(const char* argument, const ScalarType& given,
-                         std::initializer_list<ScalarType> allowed) {
+                         std::initializer_list<ScalarType> allowed,
+                         const std::string& context = "") {
   for (const ScalarType& choice : allowed) {
     if (choice == given) return {};
   }
   std::string names;
   for (const ScalarType& choice : allowed) names += (names.empty() ? "" : ", ") + type_name(choice);
-  return invalid(argument, type_name(given), names);
+  return invalid(argument, type_name(given) + context, names);
 }
 
 }  // namespace marlin_moe

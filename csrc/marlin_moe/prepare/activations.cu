@@ -128,17 +128,17 @@ Status quantize_activations(const QuantizeActivationsArgs& args) {
   ArgumentChecker checker;
   checker.range("m", args.m, 0, std::numeric_limits<int>::max());
   checker.dimension("k", args.k, 16);
-  check_16_bit_type("in_type", args.in_type, &checker);
+  check_16_bit_type("x_type", args.x_type, &checker);
   checker.type("out_type", args.out_type, {types::kS8, types::kFE4M3fn});
   if (!checker.ok() || args.m == 0) return checker.status();
-  checker.pointer("in", args.in, 16);
-  checker.stride("in_stride", args.in_stride, args.k, kVector);
+  checker.pointer("x", args.x, 16);
+  checker.stride("x_stride", args.x_stride, args.k, kVector);
   checker.pointer("out", args.out, 16);
   checker.pointer("scales", args.scales, 4);
   checker.optional_pointer("factor", args.factor, 4);
   if (!checker.ok()) return checker.status();
 
-  const bool half = args.in_type == types::kFloat16;
+  const bool half = args.x_type == types::kFloat16;
   auto kernel = half ? quantize_rows_kernel<HalfNumbers, SignedBytes>
                      : quantize_rows_kernel<BFloat16Numbers, SignedBytes>;
   if (args.out_type == types::kFE4M3fn) {
@@ -148,7 +148,7 @@ Status quantize_activations(const QuantizeActivationsArgs& args) {
   const int vectors = args.k / kVector;
   const int threads = std::min(512, (vectors + 31) / 32 * 32);
   return launch("quantize_activations", kernel, dim3(static_cast<unsigned>(args.m)), threads, 0,
-                args.stream, vectors, args.in_stride, static_cast<const std::uint16_t*>(args.in),
+                args.stream, vectors, args.x_stride, static_cast<const std::uint16_t*>(args.x),
                 static_cast<uint2*>(args.out), args.scales, args.factor);
 }
 
@@ -187,7 +187,7 @@ Status silu_and_mul(const SiluAndMulArgs& args) {
   ArgumentChecker checker;
   check_elementwise(args.m, args.n, args.type, &checker);
   if (!checker.ok() || args.m == 0) return checker.status();
-  checker.pointer("in", args.in, 16);
+  checker.pointer("x", args.x, 16);
   checker.pointer("out", args.out, 16);
   if (!checker.ok()) return checker.status();
   const bool half = args.type == MARLIN_TYPE_NAMESPACE::kFloat16;
@@ -197,7 +197,7 @@ Status silu_and_mul(const SiluAndMulArgs& args) {
   return launch("silu_and_mul", kernel,
                 dim3(static_cast<unsigned>(elementwise_blocks(args.m, vectors))),
                 kElementwiseThreads, 0, args.stream, static_cast<std::int64_t>(args.m) * vectors,
-                vectors, static_cast<const uint4*>(args.in), static_cast<uint4*>(args.out));
+                vectors, static_cast<const uint4*>(args.x), static_cast<uint4*>(args.out));
 }
 
 struct SumParams {
@@ -245,7 +245,7 @@ Status topk_sum(const TopkSumArgs& args) {
     checker.refuse("expert_map", "a pointer", "null, unless topk_ids is given");
   }
   if (!checker.ok() || args.m == 0) return checker.status();
-  checker.pointer("in", args.in, 16);
+  checker.pointer("x", args.x, 16);
   checker.pointer("out", args.out, 16);
   checker.optional_pointer("topk_ids", args.topk_ids, 4);
   checker.optional_pointer("expert_map", args.expert_map, 4);
@@ -254,7 +254,7 @@ Status topk_sum(const TopkSumArgs& args) {
   const SumParams params{static_cast<std::int64_t>(args.m) * vectors,
                          vectors,
                          args.top_k,
-                         static_cast<const uint4*>(args.in),
+                         static_cast<const uint4*>(args.x),
                          static_cast<uint4*>(args.out),
                          args.topk_ids,
                          args.num_experts,

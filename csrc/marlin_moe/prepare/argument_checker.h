@@ -38,8 +38,10 @@ class ArgumentChecker {
     refuse(name, std::to_string(given),
            "a multiple of " + std::to_string(unit) + ", at least " + std::to_string(least));
   }
-  void type(const char* name, ScalarType given, std::initializer_list<ScalarType> allowed) {
-    if (ok()) status_ = check_type(name, given, allowed);
+  // `context` names another argument that limits this one.
+  void type(const char* name, ScalarType given, std::initializer_list<ScalarType> allowed,
+            const std::string& context = "") {
+    if (ok()) status_ = check_type(name, given, allowed, context);
   }
   void pointer(const char* name, const void* given, std::uintptr_t alignment) {
     if (ok()) status_ = check_pointer(name, given, alignment);

@@ -182,19 +182,22 @@ static void check_scale_types(const PermuteScalesArgs& args, ArgumentChecker* ch
                 {types::kU4, types::kU4B8, types::kU8B128, types::kFE4M3fn, types::kFE2M1f});
   checker->type("c_type", args.c_type, {types::kFloat16, types::kBFloat16});
   if (args.b_type == types::kFE2M1f) {
-    checker->type("s_type beside b_type kFE2M1f", args.s_type, {types::kFE4M3fn, types::kFE8M0fnu});
+    checker->type("s_type", args.s_type, {types::kFE4M3fn, types::kFE8M0fnu},
+                  " with b_type = kFE2M1f");
   } else if (args.b_type == types::kFE4M3fn && args.a_type == types::kFE4M3fn) {
-    checker->type("s_type beside a_type and b_type kFE4M3fn", args.s_type,
-                  {args.c_type, types::kFE8M0fnu});
+    checker->type("s_type", args.s_type, {args.c_type, types::kFE8M0fnu},
+                  " with a_type = b_type = kFE4M3fn and c_type = " + type_name(args.c_type));
   } else {
-    checker->type("s_type, as c_type,", args.s_type, {args.c_type});
+    checker->type(
+        "s_type", args.s_type, {args.c_type},
+        " with b_type = " + type_name(args.b_type) + " and c_type = " + type_name(args.c_type));
   }
   if (args.s_type == types::kFE4M3fn) {
-    checker->type("a_type beside s_type kFE4M3fn", args.a_type,
-                  {types::kFloat16, types::kBFloat16});
+    checker->type("a_type", args.a_type, {types::kFloat16, types::kBFloat16},
+                  " with s_type = kFE4M3fn");
   } else if (args.s_type == types::kFE8M0fnu) {
-    checker->type("a_type beside s_type kFE8M0fnu", args.a_type,
-                  {types::kFloat16, types::kBFloat16, types::kFE4M3fn});
+    checker->type("a_type", args.a_type, {types::kFloat16, types::kBFloat16, types::kFE4M3fn},
+                  " with s_type = kFE8M0fnu");
   }
 }
 

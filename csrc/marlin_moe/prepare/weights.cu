@@ -130,10 +130,11 @@ static void check_shape(const WeightShape& shape, const void* out, ArgumentCheck
   checker->type("a_type", shape.a_type,
                 {types::kFloat16, types::kBFloat16, types::kS8, types::kFE4M3fn});
   if (shape.a_type == types::kS8) {
-    checker->type("b_type beside a_type kS8", shape.b_type, {types::kU4, types::kU4B8});
+    checker->type("b_type", shape.b_type, {types::kU4, types::kU4B8}, " with a_type = kS8");
   } else if (shape.a_type == types::kFE4M3fn) {
-    checker->type("b_type beside a_type kFE4M3fn", shape.b_type,
-                  {types::kU4, types::kU4B8, types::kFE4M3fn, types::kFE2M1f});
+    checker->type("b_type", shape.b_type,
+                  {types::kU4, types::kU4B8, types::kFE4M3fn, types::kFE2M1f},
+                  " with a_type = kFE4M3fn");
   } else {
     checker->type("b_type", shape.b_type,
                   {types::kU4, types::kU4B8, types::kU8B128, types::kFE4M3fn, types::kFE2M1f});
@@ -144,7 +145,7 @@ static void check_shape(const WeightShape& shape, const void* out, ArgumentCheck
 // Zero points are needed to encode such weights, and this source has none.
 static void refuse_zero_points(const WeightShape& shape, ArgumentChecker* checker) {
   if (shape.b_type == MARLIN_TYPE_NAMESPACE::kU4 && needs_fp8_nibbles(shape)) {
-    checker->refuse("b_type", "kU4 beside a_type kFE4M3fn",
+    checker->refuse("b_type", "kU4 with a_type = kFE4M3fn",
                     "kU4B8, kFE2M1f; or repack_awq(), which takes the zero points");
   }
 }
