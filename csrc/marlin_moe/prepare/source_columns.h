@@ -7,8 +7,8 @@
 
 namespace marlin_moe {
 
-// Columns of the result come in parts, each of which begins with as many of the source and ends with
-// padding.
+// Columns of the result come in parts, each of which begins with as many of the source and ends
+// with padding.
 struct SourceColumns {
   int part;         // columns of a part of the result
   int source_part;  // columns of a part of the source
