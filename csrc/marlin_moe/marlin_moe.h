@@ -103,7 +103,22 @@ int marlin_moe_gemm_choose_config(const marlin_moe_gemm_args* args, marlin_moe_g
 /* The block size to align tokens with, for activations of a marlin_moe_type; 0 if it is none. */
 int32_t marlin_moe_gemm_block_size(int32_t m, int32_t num_experts, int32_t top_k, int32_t a_type);
 
-/* prepare.h: weights of checkpoints, once at load time. */
+/* prepare.h: weights of checkpoints, once at load time. Of source_n, source_k, source_groups and
+ * column_parts, 0 is what there is without padding. */
+
+/* What padded_shape() looks at: WeightShape and the group size. */
+typedef struct marlin_moe_padded_shape_args {
+  size_t struct_size;
+  int32_t n;
+  int32_t k;
+  int32_t a_type;
+  int32_t b_type;
+  int32_t group_size;
+} marlin_moe_padded_shape_args;
+
+/* Sets *n, *k and *num_groups to what the GEMM takes in the place of args->n and args->k. */
+int marlin_moe_padded_shape(const marlin_moe_padded_shape_args* args, int32_t* n, int32_t* k,
+                            int32_t* num_groups);
 
 typedef struct marlin_moe_repack_gptq_args {
   size_t struct_size;
@@ -112,6 +127,9 @@ typedef struct marlin_moe_repack_gptq_args {
   int32_t k;
   int32_t a_type;
   int32_t b_type;
+  int32_t source_n;
+  int32_t source_k;
+  int32_t column_parts;
   const void* qweight;
   const int32_t* perm;
   void* out;
@@ -127,6 +145,9 @@ typedef struct marlin_moe_repack_awq_args {
   int32_t a_type;
   int32_t b_type;
   int32_t num_groups;
+  int32_t source_n;
+  int32_t source_k;
+  int32_t column_parts;
   const void* qweight;
   const void* qzeros;
   void* out;
@@ -141,6 +162,9 @@ typedef struct marlin_moe_repack_rows_args {
   int32_t k;
   int32_t a_type;
   int32_t b_type;
+  int32_t source_n;
+  int32_t source_k;
+  int32_t column_parts;
   const void* weights;
   void* out;
   void* stream;
@@ -169,6 +193,9 @@ typedef struct marlin_moe_permute_scales_args {
   int32_t s_type;
   int32_t group_size;
   int32_t columns_first;
+  int32_t source_n;
+  int32_t source_groups;
+  int32_t column_parts;
   const void* scales;
   void* out;
   float* a_factor;
@@ -190,6 +217,8 @@ typedef struct marlin_moe_permute_bias_args {
   size_t struct_size;
   int32_t num_experts;
   int32_t n;
+  int32_t source_n;
+  int32_t column_parts;
   const void* bias;
   void* out;
   void* stream;
@@ -202,6 +231,9 @@ typedef struct marlin_moe_permute_zero_points_args {
   int32_t num_groups;
   int32_t n;
   int32_t a_type;
+  int32_t source_n;
+  int32_t source_groups;
+  int32_t column_parts;
   const void* qzeros;
   void* out;
   void* stream;

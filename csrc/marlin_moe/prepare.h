@@ -16,21 +16,46 @@ namespace marlin_moe {
 // The types of activations and weights that a layout is made for. Beside 16-bit activations,
 // weights may have any type; beside kS8: kU4, kU4B8; beside kFE4M3fn: kU4, kU4B8,
 // kFE4M3fn, kFE2M1f.
+//
+// A source may have fewer rows and columns than the result, such as a shard of a layer: see
+// padded_shape(). What it does not have becomes weights of 0.
 struct WeightShape {
   int num_experts = 0;
-  int n = 0;  // output columns, a multiple of 64
-  int k = 0;  // rows, a multiple of 64
+  int n = 0;         // output columns of the result, a multiple of 64
+  int k = 0;         // rows of the result, a multiple of 64
+  int source_n = 0;  // output columns of the source; 0: n
+  int source_k = 0;  // rows of the source; 0: k
+  // Matrices side by side in n, as gate and up are: each of them is padded on its own. Divides n
+  // and source_n.
+  int column_parts = 0;
   ScalarType a_type = MARLIN_TYPE_NAMESPACE::kFloat16;
   ScalarType b_type = MARLIN_TYPE_NAMESPACE::kU4B8;
 };
 
+// What moe_gemm() takes in the place of a layer, or a shard of one, of any size.
+struct PaddedShape {
+  int n = 0;
+  int k = 0;
+  int num_groups = 0;  // k / group_size; 1 for a scale per column and act-order
+};
+
+// Sets *padded to the smallest shape that holds n columns and k rows, which in `shape` may be any
+// numbers from 1 on: n a multiple of 64, k of 64 and of the group size. The types and the group
+// size say what kernels it is for.
+//
+// Prepare weights, scales, zero points and bias with *padded, and with the sizes that there are as
+// the source's. Columns of A that there are too many have to hold zeros, or other finite numbers;
+// such columns of C hold zeros. Gate and up side by side: take column_parts = 2 and n = 2 * the
+// padded k of the down projection, which reads what silu_and_mul() makes of them, zeros again.
+Status padded_shape(const WeightShape& shape, int group_size, PaddedShape* padded);
+
 // Weights packed along their rows, as GPTQ stores them.
 struct RepackGptqArgs {
   WeightShape shape;              // b_type: not kU4 with a_type kFE4M3fn
-  const void* qweight = nullptr;  // int32 [num_experts, k * bits / 32, n]: element i of word r is
-                                  // row r * 32 / bits + i
+  const void* qweight = nullptr;  // int32 [num_experts, source_k * bits / 32, source_n]: element i
+                                  // of word r is row r * 32 / bits + i
   const int* perm = nullptr;      // optional, act-order: [num_experts, k]; row i of the result is
-                                  // row perm[i], from 0 to k - 1, of the source
+                                  // row perm[i], from 0 to k - 1, of the source and its padding
   void* out = nullptr;            // int32 [num_experts, k / 16, n * bits / 2]
   cudaStream_t stream = nullptr;
 };
@@ -53,11 +78,13 @@ Status sort_rows_by_group(const SortRowsByGroupArgs& args);
 // columns in the order [0, 2, 4, 6, 1, 3, 5, 7], or four in the order [0, 2, 1, 3].
 struct RepackAwqArgs {
   WeightShape shape;              // b_type: kU4, kU4B8, kU8B128
-  const void* qweight = nullptr;  // int32 [num_experts, k, n * bits / 32]
-  // With a_type kFE4M3fn and b_type kU4 the zero points change how weights are encoded; otherwise
-  // these two are not looked at.
-  const void* qzeros = nullptr;  // int32 [num_experts, num_groups, n / 8], in AWQ's order
-  int num_groups = 0;            // a divisor of k
+  const void* qweight = nullptr;  // int32 [num_experts, source_k, source_n * bits / 32]
+  // With a_type kFE4M3fn and b_type kU4 the zero points change how weights are encoded, and with
+  // b_type kU4 and fewer rows than k they say what is a weight of 0; otherwise these two are not
+  // looked at.
+  const void* qzeros = nullptr;  // int32 [num_experts, groups of source_k rows, source_n / 8], in
+                                 // AWQ's order
+  int num_groups = 0;            // of the result, a divisor of k
   void* out = nullptr;           // int32 [num_experts, k / 16, n * bits / 2]
   cudaStream_t stream = nullptr;
 };
@@ -66,8 +93,8 @@ Status repack_awq(const RepackAwqArgs& args);
 // Weights whose output columns are rows, as FP8, MXFP4 and NVFP4 checkpoints store them.
 struct RepackRowsArgs {
   WeightShape shape;              // b_type: not kU4 with a_type kFE4M3fn
-  const void* weights = nullptr;  // uint8 [num_experts, n, k * bits / 8]; of two in a byte, the low
-                                  // nibble has the even row
+  const void* weights = nullptr;  // uint8 [num_experts, source_n, source_k * bits / 8]; of two in
+                                  // a byte, the low nibble has the even row
   void* out = nullptr;            // int32 [num_experts, k / 16, n * bits / 2]
   cudaStream_t stream = nullptr;
 };
@@ -94,8 +121,11 @@ struct PermuteScalesArgs {
   ScalarType s_type = MARLIN_TYPE_NAMESPACE::kFloat16;
   int group_size = kGroupSizeChannel;  // as moe_gemm() will be given it; num_groups = 1 is a scale
                                        // per column, whatever it says
-  bool columns_first = false;          // the source is [num_experts, n, num_groups]
-  const void* scales = nullptr;        // s_type [num_experts, num_groups, n]
+  int source_n = 0;                    // as in WeightShape
+  int source_groups = 0;               // of the source; 0: num_groups
+  int column_parts = 0;                // as in WeightShape
+  bool columns_first = false;          // the source is [num_experts, source_n, source_groups]
+  const void* scales = nullptr;        // s_type [num_experts, source_groups, source_n]
   void* out = nullptr;                 // s_type [num_experts, num_groups, n]
   // Beside a_type kS8: [1], aligned to 4 bytes. Needed with more than one group; with one, where
   // there is nothing to multiply by, it may be null or becomes 1.
@@ -117,7 +147,9 @@ Status scale_global_scales(const ScaleGlobalScalesArgs& args);
 struct PermuteBiasArgs {
   int num_experts = 0;
   int n = 0;                   // a multiple of 64
-  const void* bias = nullptr;  // [num_experts, n] of a 16-bit type
+  int source_n = 0;            // as in WeightShape
+  int column_parts = 0;        // as in WeightShape
+  const void* bias = nullptr;  // [num_experts, source_n] of a 16-bit type
   void* out = nullptr;         // [num_experts, n]
   cudaStream_t stream = nullptr;
 };
@@ -129,7 +161,10 @@ struct PermuteZeroPointsArgs {
   int num_groups = 1;
   int n = 0;  // a multiple of 64
   ScalarType a_type = MARLIN_TYPE_NAMESPACE::kFloat16;
-  const void* qzeros = nullptr;  // int32 [num_experts, num_groups, n / 8], in AWQ's order
+  int source_n = 0;              // as in WeightShape, a multiple of 8
+  int source_groups = 0;         // of the source; 0: num_groups
+  int column_parts = 0;          // as in WeightShape
+  const void* qzeros = nullptr;  // int32 [num_experts, source_groups, source_n / 8], in AWQ's order
   void* out = nullptr;           // int32 [num_experts, num_groups, n / 8]
   cudaStream_t stream = nullptr;
 };

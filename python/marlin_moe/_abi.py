@@ -83,16 +83,27 @@ class GemmConfig(Args):
     _fields_ = _fields("thread_k thread_n threads blocks_per_sm stripe_slack")
 
 
+class PaddedShapeArgs(Args):
+    _fields_ = _fields("n k a_type b_type group_size", "")
+
+
 class RepackGptqArgs(Args):
-    _fields_ = _fields("num_experts n k a_type b_type", "qweight perm out stream")
+    _fields_ = _fields(
+        "num_experts n k a_type b_type source_n source_k column_parts", "qweight perm out stream"
+    )
 
 
 class RepackAwqArgs(Args):
-    _fields_ = _fields("num_experts n k a_type b_type num_groups", "qweight qzeros out stream")
+    _fields_ = _fields(
+        "num_experts n k a_type b_type num_groups source_n source_k column_parts",
+        "qweight qzeros out stream",
+    )
 
 
 class RepackRowsArgs(Args):
-    _fields_ = _fields("num_experts n k a_type b_type", "weights out stream")
+    _fields_ = _fields(
+        "num_experts n k a_type b_type source_n source_k column_parts", "weights out stream"
+    )
 
 
 class SortRowsByGroupArgs(Args):
@@ -101,7 +112,8 @@ class SortRowsByGroupArgs(Args):
 
 class PermuteScalesArgs(Args):
     _fields_ = _fields(
-        "num_experts num_groups n a_type b_type c_type s_type group_size columns_first",
+        "num_experts num_groups n a_type b_type c_type s_type group_size columns_first "
+        "source_n source_groups column_parts",
         "scales out a_factor stream",
     )
 
@@ -111,11 +123,13 @@ class ScaleGlobalScalesArgs(Args):
 
 
 class PermuteBiasArgs(Args):
-    _fields_ = _fields("num_experts n", "bias out stream")
+    _fields_ = _fields("num_experts n source_n column_parts", "bias out stream")
 
 
 class PermuteZeroPointsArgs(Args):
-    _fields_ = _fields("num_experts num_groups n a_type", "qzeros out stream")
+    _fields_ = _fields(
+        "num_experts num_groups n a_type source_n source_groups column_parts", "qzeros out stream"
+    )
 
 
 class AlignArgs(Args):
@@ -150,6 +164,7 @@ FUNCTIONS: dict[str, list[Any]] = {
     "gemm_workspace_size": [POINTER(GemmArgs), POINTER(GemmConfig), POINTER(c_size_t)],
     "gemm_max_workspace_size": [POINTER(GemmArgs), POINTER(c_size_t)],
     "gemm_choose_config": [POINTER(GemmArgs), POINTER(GemmConfig)],
+    "padded_shape": [POINTER(PaddedShapeArgs), *[POINTER(c_int32)] * 3],
     "repack_gptq": [POINTER(RepackGptqArgs)],
     "repack_awq": [POINTER(RepackAwqArgs)],
     "repack_rows": [POINTER(RepackRowsArgs)],

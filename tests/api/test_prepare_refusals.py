@@ -14,7 +14,17 @@ import pytest
 from c_api import CApi
 
 POINTER = 0x7F0000000000
-WEIGHTS = {"num_experts": 8, "n": 128, "k": 256, "a_type": "FLOAT16", "b_type": "U4"}
+WEIGHTS = {
+    "num_experts": 8,
+    "n": 128,
+    "k": 256,
+    "a_type": "FLOAT16",
+    "b_type": "U4",
+    "source_n": 96,
+    "source_k": 256,
+    "column_parts": 2,
+}
+COLUMNS = {"source_n": 96, "column_parts": 2}
 
 # Good arguments of every function, without its pointers, and those: name, alignment, whether null
 # is refused as well.
@@ -39,6 +49,8 @@ GOOD: dict[str, tuple[dict[str, Any], list[tuple[str, int, bool]]]] = {
             "c_type": "FLOAT16",
             "s_type": "FLOAT16",
             "group_size": 128,
+            "source_groups": 1,
+            **COLUMNS,
         },
         [("scales", 16, True), ("out", 16, True), ("a_factor", 4, True)],
     ),
@@ -46,9 +58,19 @@ GOOD: dict[str, tuple[dict[str, Any], list[tuple[str, int, bool]]]] = {
         {"num_experts": 8, "c_type": "FLOAT16"},
         [("global_scales", 4, True), ("out", 4, True)],
     ),
-    "permute_bias": ({"num_experts": 8, "n": 128}, [("bias", 16, True), ("out", 16, True)]),
+    "permute_bias": (
+        {"num_experts": 8, "n": 128, **COLUMNS},
+        [("bias", 16, True), ("out", 16, True)],
+    ),
     "permute_zero_points": (
-        {"num_experts": 8, "num_groups": 2, "n": 128, "a_type": "FLOAT16"},
+        {
+            "num_experts": 8,
+            "num_groups": 2,
+            "n": 128,
+            "a_type": "FLOAT16",
+            "source_groups": 1,
+            **COLUMNS,
+        },
         [("qzeros", 16, True), ("out", 16, True)],
     ),
     "align": (
@@ -73,7 +95,7 @@ GOOD: dict[str, tuple[dict[str, Any], list[tuple[str, int, bool]]]] = {
     ),
 }
 # Covered here besides, and by test_refusals.py.
-QUERIES = ["align_capacity", "align_workspace_size"]
+QUERIES = ["align_capacity", "align_workspace_size", "padded_shape"]
 ELSEWHERE = [
     "gemm",
     "gemm_workspace_size",
@@ -221,6 +243,49 @@ def test_blocks_of_8_to_256_ids_in_steps_of_8_are_allowed(api: CApi, block_size:
     else:
         allowed = "a multiple of 8 from 8 to 256"
         assert message == f"block_size = {block_size} is not allowed; allowed: {allowed}"
+
+
+SHARD = {"n": 192, "k": 96, "a_type": "BFLOAT16", "b_type": "U4B8", "group_size": 32}
+
+
+@pytest.mark.parametrize(
+    ("changes", "padded"),
+    [
+        ({}, (192, 128, 4)),
+        ({"group_size": 128}, (192, 128, 1)),
+        ({"group_size": -1}, (192, 128, 1)),
+        ({"group_size": 0}, (192, 128, 1)),
+        ({"n": 2880, "k": 1440, "b_type": "FE2M1F"}, (2880, 1472, 46)),
+        ({"n": 1, "k": 1472, "group_size": 128}, (64, 1536, 12)),
+    ],
+)
+def test_shapes_are_padded_to_tiles_and_groups(
+    api: CApi, changes: dict[str, Any], padded: tuple[int, int, int]
+) -> None:
+    found = [ctypes.c_int32() for _ in padded]
+    args = api.arguments("padded_shape", {**SHARD, **changes})
+    assert api.call("padded_shape", args, *found)[0] == "ok"
+    assert tuple(number.value for number in found) == padded
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("n", 0), ("k", -1), ("group_size", 48), ("a_type", 77), ("a_type", 5), ("b_type", 1)],
+)
+def test_shapes_that_nothing_can_hold_are_refused(api: CApi, name: str, value: int) -> None:
+    found = [ctypes.c_int32(-1) for _ in range(3)]
+    args = api.arguments("padded_shape", {**SHARD, name: value})
+    status, message = api.call("padded_shape", args, *found)
+    assert (status, message[: len(name) + 3]) == ("invalid_argument", f"{name} = ")
+    assert [number.value for number in found] == [-1, -1, -1]
+
+
+def test_padded_shapes_need_a_place(api: CApi) -> None:
+    args = api.arguments("padded_shape", SHARD)
+    for index, name in enumerate(("n", "k", "num_groups")):
+        places = [None if i == index else ctypes.c_int32() for i in range(3)]
+        status, message = api.call("padded_shape", args, *places)
+        assert (status, message[: len(name) + 7]) == ("invalid_argument", f"{name} = null")
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,9 @@ _SHAPE: list[tuple[str, list[Any]]] = [
     ("a_type", [_BAD_TYPE, "kU4"]),
     ("b_type", [_BAD_TYPE, "kFloat16", "kS8"]),
     ("out", [None, 4]),
+    ("source_n", [-1, 128]),
+    ("source_k", [-1, 3, 128]),
+    ("column_parts", [-1, 3]),
 ]
 _REFUSED: dict[str, list[tuple[str, list[Any]]]] = {
     "repack_gptq": [*_SHAPE, ("qweight", [None, 8]), ("perm", [4])],
@@ -66,6 +69,9 @@ _REFUSED: dict[str, list[tuple[str, list[Any]]]] = {
         ("c_type", [_BAD_TYPE, "kS8"]),
         ("s_type", ["kU4", "kFE8M0fnu", "kBFloat16"]),
         ("group_size", [-2, 1, 48, 256]),
+        ("source_n", [-1, 256]),
+        ("source_groups", [-1, 4]),
+        ("column_parts", [-1, 7]),
         ("scales", [None, 2]),
         ("out", [None, 2]),
     ],
@@ -78,6 +84,8 @@ _REFUSED: dict[str, list[tuple[str, list[Any]]]] = {
     "permute_bias": [
         ("num_experts", [0, -1]),
         ("n", [0, 32, _HUGE]),
+        ("source_n", [-1, 128]),
+        ("column_parts", [-1, 7]),
         ("bias", [None, 2]),
         ("out", [None, 2]),
     ],
@@ -86,6 +94,9 @@ _REFUSED: dict[str, list[tuple[str, list[Any]]]] = {
         ("num_groups", [0, -1]),
         ("n", [0, 32, _HUGE]),
         ("a_type", [_BAD_TYPE]),
+        ("source_n", [-8, 4, 128]),
+        ("source_groups", [-1, 70]),
+        ("column_parts", [-1, 7]),
         ("qzeros", [None, 4]),
         ("out", [None, 4]),
     ],
@@ -178,6 +189,10 @@ def _combinations(good: dict[str, Case]) -> Iterator[BadInput]:
             yield BadInput(good[function], {"a_type": a_type, "b_type": b_type}, "b_type")
     for function in ("repack_gptq", "repack_rows"):
         yield BadInput(good[function], {"a_type": "kFE4M3fn", "b_type": "kU4"}, "b_type")
+        # The rest of a group would not be zeros without its zero point.
+        yield BadInput(good[function], {"b_type": "kU4", "source_k": 32}, "source_k")
+    yield BadInput(good["repack_awq"], {"source_n": 36}, "source_n")
+    yield BadInput(good["repack_awq"], {"b_type": "kU4", "source_k": 32}, "qzeros")
     scales = good["permute_scales"]
     yield BadInput(scales, {"group_size": -1}, "num_groups")
     yield BadInput(scales, {"a_type": "kS8"}, "a_factor")

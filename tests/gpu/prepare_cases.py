@@ -191,6 +191,156 @@ def repack_rows_cases() -> Iterator[Case]:
     yield from _weight_cases("repack_rows", _ALL_TYPES, make)
 
 
+@dataclass(frozen=True)
+class _Padding:
+    """A source and the larger result: rows, columns, and the parts that columns come in."""
+
+    experts: int
+    source_k: int
+    source_n: int
+    k: int
+    n: int
+    parts: int = 1
+
+    def pad(self, values: np.ndarray, rows: int, fill: int = 0) -> np.ndarray:
+        """Pads [E, any rows, source_n] to [E, rows, n]."""
+        experts, source_rows, source_n = values.shape
+        split = values.reshape(experts, source_rows, self.parts, source_n // self.parts)
+        shape = (experts, rows, self.parts, self.n // self.parts)
+        out = np.full(shape, fill, values.dtype)
+        out[:, :source_rows, :, : source_n // self.parts] = split
+        return out.reshape(experts, rows, self.n)
+
+    @property
+    def fields(self) -> dict[str, int]:
+        """The fields of all functions with columns."""
+        sizes = {"num_experts": self.experts, "n": self.n, "source_n": self.source_n}
+        return sizes | ({"column_parts": self.parts} if self.parts > 1 else {})
+
+    @property
+    def label(self) -> str:
+        return f"{self.source_k}x{self.source_n} in {self.k}x{self.n}/{self.parts}"
+
+
+# Shards of real layers among them, of which gpt-oss and Qwen3-30B have these: 1440 and 96 rows.
+_PADDINGS = [
+    _Padding(2, 96, 72, 128, 128),
+    _Padding(3, 40, 96, 128, 128, 2),
+    _Padding(1, 1440, 192, 1472, 256, 2),
+    _Padding(2, 128, 2880, 128, 2944, 2),
+]
+
+
+def padded_cases() -> Iterator[Case]:
+    """Sources smaller than their results: what is padded first gives the same bytes."""
+    for padding in _PADDINGS:
+        for a_type, b_type in _ALL_TYPES:
+            if b_type == "kU4" and padding.source_k < padding.k:
+                continue  # of AWQ only
+            yield from _padded_weights(padding, a_type, b_type)
+        for a_type in ("kFloat16", "kS8", "kFE4M3fn"):
+            yield _padded_awq(padding, a_type)
+        yield from _padded_columns(padding)
+
+
+def _padded_weights(padding: _Padding, a_type: str, b_type: str) -> Iterator[Case]:
+    bits = 8 if b_type in ("kU8B128", "kFE4M3fn") else 4
+    q = _weights(padding.k, padding.experts, padding.source_k, padding.source_n, bits)
+    zero = {"kU4B8": 8, "kU8B128": 128}.get(b_type, 0)
+    padded = padding.pad(q, padding.k, zero)
+    if a_type == "kFE4M3fn" and b_type == "kU4B8":
+        padded = reference.fp8_nibbles(padded, 8)
+    out = reference.marlin_weights(padded, bits, a_type in _A_TYPES_8)
+    fields = {**padding.fields, "k": padding.k, "source_k": padding.source_k}
+    fields |= {"a_type": a_type, "b_type": b_type}
+    sources = {
+        "repack_gptq": {"qweight": reference.gptq_weights(q, bits)},
+        "repack_rows": {"weights": reference.row_bytes(q, bits)},
+    }
+    if b_type in ("kU4B8", "kU8B128"):
+        sources["repack_awq"] = {"qweight": reference.awq_columns(q, bits)}
+    for function, inputs in sources.items():
+        name = f"{function} padded {a_type[1:]} {b_type[1:]} {padding.label}"
+        yield Case(name, function, fields, inputs, {"out": out})
+
+
+def _padded_awq(padding: _Padding, a_type: str) -> Case:
+    """Weights with zero points: rows of padding in a group of the source take its zero points."""
+    group, groups = 32, padding.k // 32
+    source_groups = -(-padding.source_k // group)
+    q = _weights(padding.k * 3, padding.experts, padding.source_k, padding.source_n, 4)
+    zeros = _weights(padding.k * 5, padding.experts, source_groups, padding.source_n, 4)
+    all_zeros = np.repeat(padding.pad(zeros, groups), group, axis=1)
+    padded = padding.pad(q, padding.k)
+    padded[:, padding.source_k :] = all_zeros[:, padding.source_k :]
+    if a_type == "kFE4M3fn":
+        padded = reference.fp8_nibbles(padded, all_zeros)
+    return Case(
+        f"repack_awq padded {a_type[1:]} U4 {padding.label}",
+        "repack_awq",
+        {
+            **padding.fields,
+            "k": padding.k,
+            "source_k": padding.source_k,
+            "a_type": a_type,
+            "b_type": "kU4",
+            "num_groups": groups,
+        },
+        {"qweight": reference.awq_columns(q, 4), "qzeros": reference.awq_columns(zeros, 4)},
+        {"out": reference.marlin_weights(padded, 4, a_type in _A_TYPES_8)},
+    )
+
+
+def _padded_columns(padding: _Padding) -> Iterator[Case]:
+    """Scales of all kinds, zero points and bias."""
+    groups, source_groups = padding.k // 32, -(-padding.source_k // 32)
+    shape = (padding.experts, source_groups, padding.source_n)
+    fields = {**padding.fields, "num_groups": groups, "source_groups": source_groups}
+    halves = _half_scales(padding.k, shape, False)
+    codes = _rng(padding.n).integers(0, 128, shape, dtype=np.uint8)
+    padded_codes = padding.pad(codes, groups)
+    padded_halves = padding.pad(halves, groups)
+    multiples, factor = reference.fixed_point_scales(padded_halves, False)
+    permute = reference.permute_columns
+    # (a_type, b_type, s_type, the source, the result)
+    kinds: list[tuple[str, str, str, np.ndarray, np.ndarray]] = [
+        ("kFloat16", "kU4B8", "kFloat16", halves, permute(padded_halves, channel=False)),
+        ("kS8", "kU4B8", "kFloat16", halves, permute(multiples.view(np.uint16), channel=True)),
+        ("kFloat16", "kFE2M1f", "kFE4M3fn", codes, reference.nvfp4_scales(padded_codes)),
+        ("kFE4M3fn", "kFE2M1f", "kFE8M0fnu", codes, reference.exponent_scales(padded_codes, True)),
+    ]
+    for a_type, b_type, s_type, source, out in kinds:
+        types = {"a_type": a_type, "b_type": b_type, "c_type": "kFloat16", "s_type": s_type}
+        for columns_first in (0, 1):
+            order = (0, 2, 1) if columns_first else (0, 1, 2)
+            case = Case(
+                f"permute_scales padded {a_type[1:]} {s_type[1:]} {columns_first} {padding.label}",
+                "permute_scales",
+                {**fields, **types, "group_size": 32, "columns_first": columns_first},
+                {"scales": np.ascontiguousarray(source.transpose(order))},
+                {"out": out},
+            )
+            outputs = {**case.outputs, "a_factor": np.array([factor])} if a_type == "kS8" else None
+            yield replace(case, outputs=outputs) if outputs else case
+    bias = _half_scales(padding.n, (padding.experts, 1, padding.source_n), True)
+    yield Case(
+        f"permute_bias padded {padding.label}",
+        "permute_bias",
+        padding.fields,
+        {"bias": bias},
+        {"out": permute(padding.pad(bias, 1), channel=True)},
+    )
+    zeros = _weights(padding.n, padding.experts, source_groups, padding.source_n, 4)
+    for a_type in ("kFloat16", "kS8"):
+        yield Case(
+            f"permute_zero_points padded {a_type[1:]} {padding.label}",
+            "permute_zero_points",
+            {**fields, "a_type": a_type},
+            {"qzeros": reference.awq_columns(zeros, 4)},
+            {"out": reference.marlin_zero_points(padding.pad(zeros, groups), a_type == "kS8")},
+        )
+
+
 def _half_scales(seed: int, shape: tuple[int, ...], bfloat16: bool) -> np.ndarray:
     """Positive scales, subnormal ones among them, as 16-bit patterns."""
     values = _rng(seed).random(shape) * 2.0 ** _rng(seed, 1).integers(-20, 4, shape)
@@ -579,6 +729,7 @@ def all_cases(capacity: Callable[[int, int, int], int]) -> Iterator[Case]:
     yield from repack_gptq_cases()
     yield from repack_awq_cases()
     yield from repack_rows_cases()
+    yield from padded_cases()
     yield from sort_rows_cases()
     yield from permute_scales_cases()
     yield from other_permutation_cases()

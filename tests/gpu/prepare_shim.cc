@@ -24,7 +24,10 @@
   FIELD(int32, n, shape.n)                     \
   FIELD(int32, k, shape.k)                     \
   FIELD(int64, a_type, shape.a_type)           \
-  FIELD(int64, b_type, shape.b_type)
+  FIELD(int64, b_type, shape.b_type)           \
+  FIELD(int32, source_n, shape.source_n)       \
+  FIELD(int32, source_k, shape.source_k)       \
+  FIELD(int32, column_parts, shape.column_parts)
 
 #define PREPARE_TEST_REPACK_GPTQ(FIELD) \
   PREPARE_TEST_SHAPE(FIELD)             \
@@ -61,6 +64,9 @@
   FIELD(int32, n, n)                         \
   FIELD(int32, group_size, group_size)       \
   FIELD(int32, columns_first, columns_first) \
+  FIELD(int32, source_n, source_n)           \
+  FIELD(int32, source_groups, source_groups) \
+  FIELD(int32, column_parts, column_parts)   \
   FIELD(int64, a_type, a_type)               \
   FIELD(int64, b_type, b_type)               \
   FIELD(int64, c_type, c_type)               \
@@ -77,11 +83,13 @@
   FIELD(pointer, out, out)                      \
   FIELD(pointer, stream, stream)
 
-#define PREPARE_TEST_PERMUTE_BIAS(FIELD) \
-  FIELD(int32, num_experts, num_experts) \
-  FIELD(int32, n, n)                     \
-  FIELD(pointer, bias, bias)             \
-  FIELD(pointer, out, out)               \
+#define PREPARE_TEST_PERMUTE_BIAS(FIELD)   \
+  FIELD(int32, num_experts, num_experts)   \
+  FIELD(int32, n, n)                       \
+  FIELD(int32, source_n, source_n)         \
+  FIELD(int32, column_parts, column_parts) \
+  FIELD(pointer, bias, bias)               \
+  FIELD(pointer, out, out)                 \
   FIELD(pointer, stream, stream)
 
 #define PREPARE_TEST_PERMUTE_ZERO_POINTS(FIELD) \
@@ -89,6 +97,9 @@
   FIELD(int32, num_groups, num_groups)          \
   FIELD(int32, n, n)                            \
   FIELD(int64, a_type, a_type)                  \
+  FIELD(int32, source_n, source_n)              \
+  FIELD(int32, source_groups, source_groups)    \
+  FIELD(int32, column_parts, column_parts)      \
   FIELD(pointer, qzeros, qzeros)                \
   FIELD(pointer, out, out)                      \
   FIELD(pointer, stream, stream)

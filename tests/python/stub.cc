@@ -117,6 +117,14 @@ int32_t marlin_moe_gemm_block_size(int32_t m, int32_t num_experts, int32_t top_k
   return end() == MARLIN_MOE_OK ? 16 : 0;
 }
 
+int marlin_moe_padded_shape(const marlin_moe_padded_shape_args* args, int32_t* n, int32_t* k,
+                            int32_t* num_groups) {
+  begin("padded_shape");
+  FIELD(struct_size), FIELD(n), FIELD(k), FIELD(a_type), FIELD(b_type), FIELD(group_size);
+  *n = *k = *num_groups = 0;
+  return end();
+}
+
 int marlin_moe_repack_gptq(const marlin_moe_repack_gptq_args* args) {
   begin("repack_gptq");
   FIELD(struct_size), FIELD(num_experts), FIELD(n), FIELD(k), FIELD(a_type), FIELD(b_type);

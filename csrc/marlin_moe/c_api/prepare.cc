@@ -16,6 +16,9 @@ static Status convert_shape(const Args& from, WeightShape* to) {
   to->num_experts = from.num_experts;
   to->n = from.n;
   to->k = from.k;
+  to->source_n = from.source_n;
+  to->source_k = from.source_k;
+  to->column_parts = from.column_parts;
   const Status status = to_type("a_type", from.a_type, &to->a_type);
   return status.ok() ? to_type("b_type", from.b_type, &to->b_type) : status;
 }
@@ -59,6 +62,9 @@ static Status convert(const marlin_moe_permute_scales_args& from, PermuteScalesA
   to->num_groups = from.num_groups;
   to->n = from.n;
   to->group_size = from.group_size;
+  to->source_n = from.source_n;
+  to->source_groups = from.source_groups;
+  to->column_parts = from.column_parts;
   to->columns_first = from.columns_first != 0;
   to->scales = from.scales;
   to->out = from.out;
@@ -82,6 +88,8 @@ static Status convert(const marlin_moe_scale_global_scales_args& from, ScaleGlob
 static Status convert(const marlin_moe_permute_bias_args& from, PermuteBiasArgs* to) {
   to->num_experts = from.num_experts;
   to->n = from.n;
+  to->source_n = from.source_n;
+  to->column_parts = from.column_parts;
   to->bias = from.bias;
   to->out = from.out;
   to->stream = to_stream(from.stream);
@@ -92,6 +100,9 @@ static Status convert(const marlin_moe_permute_zero_points_args& from, PermuteZe
   to->num_experts = from.num_experts;
   to->num_groups = from.num_groups;
   to->n = from.n;
+  to->source_n = from.source_n;
+  to->source_groups = from.source_groups;
+  to->column_parts = from.column_parts;
   to->qzeros = from.qzeros;
   to->out = from.out;
   to->stream = to_stream(from.stream);
@@ -161,6 +172,29 @@ static int call(const From* from, Status (*function)(const To&, Parameters...), 
 }
 
 }  // namespace marlin_moe
+
+int marlin_moe_padded_shape(const marlin_moe_padded_shape_args* args, int32_t* n, int32_t* k,
+                            int32_t* num_groups) {
+  marlin_moe::WeightShape shape;
+  marlin_moe::PaddedShape padded;
+  marlin_moe::Status status = marlin_moe::check_struct(args);
+  if (status.ok()) status = marlin_moe::check_out("n", n);
+  if (status.ok()) status = marlin_moe::check_out("k", k);
+  if (status.ok()) status = marlin_moe::check_out("num_groups", num_groups);
+  if (status.ok()) status = marlin_moe::to_type("a_type", args->a_type, &shape.a_type);
+  if (status.ok()) status = marlin_moe::to_type("b_type", args->b_type, &shape.b_type);
+  if (status.ok()) {
+    shape.n = args->n;
+    shape.k = args->k;
+    status = marlin_moe::padded_shape(shape, args->group_size, &padded);
+  }
+  if (status.ok()) {
+    *n = padded.n;
+    *k = padded.k;
+    *num_groups = padded.num_groups;
+  }
+  return marlin_moe::report(status);
+}
 
 int marlin_moe_repack_gptq(const marlin_moe_repack_gptq_args* args) {
   return marlin_moe::call(args, marlin_moe::repack_gptq);

@@ -32,6 +32,15 @@ class ArgumentChecker {
            "a multiple of " + std::to_string(unit) + " from " + std::to_string(unit) + " to " +
                std::to_string(kMost));
   }
+  // `one_group`: whether there is one group only, which may have any number of rows.
+  void group_size(int given, bool one_group) {
+    for (const int size : {kGroupSizeChannel, kGroupSizeActOrder, 16, 32, 64, 128}) {
+      if (given == size) return;
+    }
+    if (one_group && given > 0) return;
+    refuse("group_size", std::to_string(given),
+           "-1 (channel), 0 (act-order), 16, 32, 64, 128, or k with num_groups = 1");
+  }
   // A row stride, in elements.
   void stride(const char* name, std::int64_t given, std::int64_t least, int unit) {
     if (given >= least && given % unit == 0) return;

@@ -10,6 +10,7 @@
 #include "marlin_moe/host/cuda_status.h"
 #include "marlin_moe/plan/layout.h"
 #include "marlin_moe/prepare.h"
+#include "source_columns.h"
 
 namespace marlin_moe {
 
@@ -92,6 +93,8 @@ struct ScaleShape {
   ColumnOrder order;
   bool byte_order;  // [0, 2, 1, 3] of every four on top of `order`
   bool columns_first;
+  int source_groups;
+  SourceColumns columns;  // what the source does not have becomes zeros
 };
 
 template <class Change>
@@ -105,13 +108,17 @@ __global__ void permute_scales_kernel(const ScaleShape shape, const Change chang
       static_cast<int>(blockIdx.x) / (shape.n / kColumnsPerBlock) * kGroupsPerBlock;
   const int last_group = min(first_group + kGroupsPerBlock, shape.num_groups);
   const std::int64_t expert = blockIdx.y;
-  const int column = column_at(shape.order, shape.byte_order ? byte_scale_at(position) : position);
+  const int column = shape.columns.at(
+      column_at(shape.order, shape.byte_order ? byte_scale_at(position) : position));
   for (int group = first_group + static_cast<int>(threadIdx.x) / kColumnsPerBlock;
        group < last_group; group += kScaleThreads / kColumnsPerBlock) {
-    const std::int64_t source = shape.columns_first
-                                    ? (expert * shape.n + column) * shape.num_groups + group
-                                    : (expert * shape.num_groups + group) * shape.n + column;
-    out[(expert * shape.num_groups + group) * shape.n + position] = change(scales[source]);
+    const std::int64_t source =
+        shape.columns_first
+            ? (expert * shape.columns.source_n + column) * shape.source_groups + group
+            : (expert * shape.source_groups + group) * shape.columns.source_n + column;
+    const bool padding = column < 0 || group >= shape.source_groups;
+    out[(expert * shape.num_groups + group) * shape.n + position] =
+        change(padding ? typename Change::Scale{} : scales[source]);
   }
 }
 
@@ -154,7 +161,8 @@ static Status fixed_point_scales(const PermuteScalesArgs& args, const ScaleShape
   const char* name = "permute_scales";
   Status status = cuda_status(cudaMemsetAsync(args.a_factor, 0, sizeof(float), args.stream), name);
   if (!status.ok()) return status;
-  const std::int64_t count = static_cast<std::int64_t>(args.num_experts) * args.num_groups * args.n;
+  const std::int64_t count =
+      static_cast<std::int64_t>(args.num_experts) * shape.source_groups * shape.columns.source_n;
   constexpr std::int64_t kMostBlocks = 1024;
   const std::int64_t blocks = std::min(kMostBlocks, (count + kScaleThreads - 1) / kScaleThreads);
   status = launch(name, find_factor_kernel<kBFloat16>, dim3(static_cast<unsigned>(blocks)),
@@ -202,14 +210,9 @@ static void check_scale_types(const PermuteScalesArgs& args, ArgumentChecker* ch
 }
 
 static void check_groups(const PermuteScalesArgs& args, ArgumentChecker* checker) {
-  const int size = args.group_size;
-  const bool one_group = args.num_groups == 1 && size > 0;  // of k rows
-  if (size != kGroupSizeChannel && size != kGroupSizeActOrder && size != 16 && size != 32 &&
-      size != 64 && size != 128 && !one_group) {
-    checker->refuse("group_size", std::to_string(size),
-                    "-1 (channel), 0 (act-order), 16, 32, 64, 128, or k with num_groups = 1");
-  }
-  checker->range("num_groups", args.num_groups, 1, size == kGroupSizeChannel ? 1 : 1 << 20);
+  checker->group_size(args.group_size, args.num_groups == 1);
+  checker->range("num_groups", args.num_groups, 1,
+                 args.group_size == kGroupSizeChannel ? 1 : 1 << 20);
 }
 
 Status permute_scales(const PermuteScalesArgs& args) {
@@ -219,6 +222,10 @@ Status permute_scales(const PermuteScalesArgs& args) {
   checker.dimension("n", args.n, 64);
   check_scale_types(args, &checker);
   check_groups(args, &checker);
+  const SourceColumns columns =
+      source_columns(args.n, args.source_n, args.column_parts, 1, &checker);
+  const int source_groups =
+      source_rows("source_groups", args.source_groups, "num_groups", args.num_groups, 1, &checker);
   checker.pointer("scales", args.scales, 16);
   checker.pointer("out", args.out, 16);
   const bool per_column = scale_group_size(args.group_size, args.num_groups) == kGroupSizeChannel;
@@ -232,9 +239,13 @@ Status permute_scales(const PermuteScalesArgs& args) {
 
   const bool eight_bit_a = args.a_type.size_bits() == 8;
   const bool channel = per_column || eight_bit_a;
-  const ScaleShape shape{args.num_groups, args.n,
+  const ScaleShape shape{args.num_groups,
+                         args.n,
                          channel ? ColumnOrder::kChannel : ColumnOrder::kGrouped,
-                         args.s_type.size_bits() == 8 && !eight_bit_a, args.columns_first};
+                         args.s_type.size_bits() == 8 && !eight_bit_a,
+                         args.columns_first,
+                         source_groups,
+                         columns};
   const auto start = [&](const auto& change) {
     return launch_scales("permute_scales", args.num_experts, shape, change, args.scales, args.out,
                          args.stream);
@@ -263,24 +274,39 @@ Status permute_bias(const PermuteBiasArgs& args) {
   ArgumentChecker checker;
   checker.range("num_experts", args.num_experts, 1, kMostInGridY);
   checker.dimension("n", args.n, 64);
+  const SourceColumns columns =
+      source_columns(args.n, args.source_n, args.column_parts, 1, &checker);
   checker.pointer("bias", args.bias, 16);
   checker.pointer("out", args.out, 16);
   if (!checker.ok()) return checker.status();
-  const ScaleShape shape{1, args.n, ColumnOrder::kChannel, false, false};
+  const ScaleShape shape{1, args.n, ColumnOrder::kChannel, false, false, 1, columns};
   return launch_scales("permute_bias", args.num_experts, shape, CopiedScale{}, args.bias, args.out,
                        args.stream);
 }
 
-__global__ void permute_zero_points_kernel(bool eight_bit_a, int words_per_row, std::int64_t words,
-                                           const std::uint32_t* qzeros, std::uint32_t* out) {
+struct ZeroPointShape {
+  bool eight_bit_a;
+  int words_per_row;
+  std::int64_t words;
+  int num_groups;
+  int source_groups;
+  SourceColumns columns;
+};
+
+__global__ void permute_zero_points_kernel(const ZeroPointShape shape, const std::uint32_t* qzeros,
+                                           std::uint32_t* out) {
   const std::int64_t index = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (index >= words) return;
-  const int word = static_cast<int>(index % words_per_row);
-  const std::uint32_t* row = qzeros + (index - word);
+  if (index >= shape.words) return;
+  const int word = static_cast<int>(index % shape.words_per_row);
+  const std::int64_t row_index = index / shape.words_per_row;
+  const int group = static_cast<int>(row_index % shape.num_groups);
+  const std::int64_t source_row = row_index / shape.num_groups * shape.source_groups + group;
+  const std::uint32_t* row = qzeros + source_row * (shape.columns.source_n / 8);
   std::uint32_t packed = 0;
 #pragma unroll
   for (int position = 0; position < 8; ++position) {
-    const int column = zero_point_column_at(eight_bit_a, {word, position});
+    const int column = shape.columns.at(zero_point_column_at(shape.eight_bit_a, {word, position}));
+    if (column < 0 || group >= shape.source_groups) continue;
     const std::uint32_t zero = row[column / 8] >> (4 * place_of_eight(column % 8)) & 15;
     packed |= zero << (4 * position);
   }
@@ -295,6 +321,10 @@ Status permute_zero_points(const PermuteZeroPointsArgs& args) {
   checker.dimension("n", args.n, 64);
   checker.type("a_type", args.a_type,
                {types::kFloat16, types::kBFloat16, types::kS8, types::kFE4M3fn});
+  const SourceColumns columns =
+      source_columns(args.n, args.source_n, args.column_parts, 8, &checker);
+  const int source_groups =
+      source_rows("source_groups", args.source_groups, "num_groups", args.num_groups, 1, &checker);
   checker.pointer("qzeros", args.qzeros, 16);
   checker.pointer("out", args.out, 16);
   const std::int64_t words =
@@ -302,10 +332,12 @@ Status permute_zero_points(const PermuteZeroPointsArgs& args) {
   const std::int64_t blocks = (words + kScaleThreads - 1) / kScaleThreads;
   checker.range("num_experts * num_groups * n / 2048", blocks, 1, 0x7fffffff);
   if (!checker.ok()) return checker.status();
-  return launch(
-      "permute_zero_points", permute_zero_points_kernel, dim3(static_cast<unsigned>(blocks)),
-      kScaleThreads, 0, args.stream, args.a_type.size_bits() == 8, args.n / 8, words,
-      static_cast<const std::uint32_t*>(args.qzeros), static_cast<std::uint32_t*>(args.out));
+  const ZeroPointShape shape{
+      args.a_type.size_bits() == 8, args.n / 8, words, args.num_groups, source_groups, columns};
+  return launch("permute_zero_points", permute_zero_points_kernel,
+                dim3(static_cast<unsigned>(blocks)), kScaleThreads, 0, args.stream, shape,
+                static_cast<const std::uint32_t*>(args.qzeros),
+                static_cast<std::uint32_t*>(args.out));
 }
 
 __global__ void scale_global_scales_kernel(int count, float factor, const float* from, float* to) {

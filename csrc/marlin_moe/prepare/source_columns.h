@@ -26,6 +26,7 @@ struct SourceColumns {
 inline SourceColumns source_columns(int n, int source_n, int parts, int unit,
                                     ArgumentChecker* checker) {
   if (source_n == 0) source_n = n;
+  if (parts == 0) parts = 1;
   if (parts < 1 || n % parts != 0) {
     checker->refuse("column_parts", std::to_string(parts), "a divisor of n = " + std::to_string(n));
     return {1, 1, 1};

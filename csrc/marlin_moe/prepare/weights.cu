@@ -1,18 +1,28 @@
 // Repacks weights. A warp writes one tile of the result, each lane the words that it will read in
 // the GEMM. The warps of a block take consecutive tiles along k, which share the source's cache
 // lines.
+#include <algorithm>
 #include <cstdint>
 
 #include "argument_checker.h"
 #include "launch.h"
 #include "marlin_moe/plan/layout.h"
 #include "marlin_moe/prepare.h"
+#include "source_columns.h"
 
 namespace marlin_moe {
 
 static constexpr int kTilesPerBlock = 8;
 
-// Sources of weights: value(expert, row, column) is the weight in its low bits.
+// What a source has of the result, and what is in the place of the rest.
+struct SourceShape {
+  int k;  // rows
+  SourceColumns columns;
+  std::uint32_t zero;  // stands for the number 0
+};
+
+// Sources of weights: value(expert, row, column) is the weight in its low bits. k and n are the
+// result's.
 
 struct GptqSource {
   const std::uint32_t* words;
@@ -20,15 +30,19 @@ struct GptqSource {
   bool fp8_nibbles;  // encode for e4m3 activations
   int k;
   int n;
+  SourceShape from;
 
   template <int kBits>
   __device__ __forceinline__ std::uint32_t value(int expert, int row, int column) const {
     constexpr int kPerWord = 32 / kBits;
     if (perm != nullptr) row = perm[static_cast<std::int64_t>(expert) * k + row];
+    column = from.columns.at(column);
+    if (row >= from.k || column < 0) return from.zero;
     const std::int64_t word_row =
-        static_cast<std::int64_t>(expert) * (k / kPerWord) + row / kPerWord;
+        static_cast<std::int64_t>(expert) * (from.k / kPerWord) + row / kPerWord;
     const std::uint32_t q =
-        words[word_row * n + column] >> (row % kPerWord * kBits) & ((1u << kBits) - 1);
+        words[word_row * from.columns.source_n + column] >> (row % kPerWord * kBits) &
+        ((1u << kBits) - 1);
     return fp8_nibbles ? fp8_nibble(q, 8) : q;
   }
 };
@@ -41,6 +55,7 @@ struct AwqSource {
   int group_rows;
   int k;
   int n;
+  SourceShape from;
 
   template <int kBits>
   __device__ __forceinline__ static std::uint32_t unpack(const std::uint32_t* row, int column) {
@@ -50,15 +65,26 @@ struct AwqSource {
     return row[column / kPerWord] >> (position * kBits) & ((1u << kBits) - 1);
   }
 
+  // The zero point of a row that is in a group of the source, or of padding behind one.
+  __device__ __forceinline__ std::uint32_t zero_point(int expert, int row, int column) const {
+    const int groups = (from.k + group_rows - 1) / group_rows;
+    if (row / group_rows >= groups) return from.zero;
+    const std::int64_t group = static_cast<std::int64_t>(expert) * groups + row / group_rows;
+    return unpack<4>(zero_words + group * (from.columns.source_n / 8), column);
+  }
+
   template <int kBits>
   __device__ __forceinline__ std::uint32_t value(int expert, int row, int column) const {
-    const std::int64_t source_row = static_cast<std::int64_t>(expert) * k + row;
-    const std::uint32_t q = unpack<kBits>(words + source_row * (n * kBits / 32), column);
+    column = from.columns.at(column);
+    if (column < 0) return from.zero;
+    if (row >= from.k) {
+      return zero_words == nullptr || fp8_nibbles ? from.zero : zero_point(expert, row, column);
+    }
+    const std::int64_t source_row = static_cast<std::int64_t>(expert) * from.k + row;
+    const std::uint32_t q =
+        unpack<kBits>(words + source_row * (from.columns.source_n * kBits / 32), column);
     if (!fp8_nibbles) return q;
-    if (zero_words == nullptr) return fp8_nibble(q, 8);
-    const std::int64_t group =
-        static_cast<std::int64_t>(expert) * (k / group_rows) + row / group_rows;
-    return fp8_nibble(q, unpack<4>(zero_words + group * (n / 8), column));
+    return fp8_nibble(q, zero_words == nullptr ? 8 : zero_point(expert, row, column));
   }
 };
 
@@ -67,10 +93,14 @@ struct RowsSource {
   bool fp8_nibbles;
   int k;
   int n;
+  SourceShape from;
 
   template <int kBits>
   __device__ __forceinline__ std::uint32_t value(int expert, int row, int column) const {
-    const std::int64_t first = (static_cast<std::int64_t>(expert) * n + column) * (k * kBits / 8);
+    column = from.columns.at(column);
+    if (row >= from.k || column < 0) return from.zero;
+    const std::int64_t first =
+        (static_cast<std::int64_t>(expert) * from.columns.source_n + column) * (from.k * kBits / 8);
     if constexpr (kBits == 8) return bytes[first + row];
     const std::uint32_t q = bytes[first + row / 2] >> (row % 2 * 4) & 15;
     return fp8_nibbles ? fp8_nibble(q, 8) : q;
@@ -121,12 +151,11 @@ static bool needs_fp8_nibbles(const WeightShape& shape) {
   return shape.a_type == MARLIN_TYPE_NAMESPACE::kFE4M3fn && is_four_bit_integer(shape.b_type);
 }
 
-static void check_shape(const WeightShape& shape, const void* out, ArgumentChecker* checker) {
+static constexpr int kUnitN = 64;
+static constexpr int kUnitK = 64;
+
+static void check_weight_types(const WeightShape& shape, ArgumentChecker* checker) {
   namespace types = MARLIN_TYPE_NAMESPACE;
-  constexpr int kMostInGridY = 65535;
-  checker->range("num_experts", shape.num_experts, 1, kMostInGridY);
-  checker->dimension("n", shape.n, 64);
-  checker->dimension("k", shape.k, 64);
   checker->type("a_type", shape.a_type,
                 {types::kFloat16, types::kBFloat16, types::kS8, types::kFE4M3fn});
   if (shape.a_type == types::kS8) {
@@ -139,14 +168,54 @@ static void check_shape(const WeightShape& shape, const void* out, ArgumentCheck
     checker->type("b_type", shape.b_type,
                   {types::kU4, types::kU4B8, types::kU8B128, types::kFE4M3fn, types::kFE2M1f});
   }
-  checker->pointer("out", out, 16);
 }
 
-// Zero points are needed to encode such weights, and this source has none.
-static void refuse_zero_points(const WeightShape& shape, ArgumentChecker* checker) {
-  if (shape.b_type == MARLIN_TYPE_NAMESPACE::kU4 && needs_fp8_nibbles(shape)) {
+// `k_unit`, `n_unit`: weights that a source has whole words or bytes of.
+static SourceShape check_shape(const WeightShape& shape, const void* out, int k_unit, int n_unit,
+                               ArgumentChecker* checker) {
+  constexpr int kMostInGridY = 65535;
+  checker->range("num_experts", shape.num_experts, 1, kMostInGridY);
+  checker->dimension("n", shape.n, kUnitN);
+  checker->dimension("k", shape.k, kUnitK);
+  check_weight_types(shape, checker);
+  checker->pointer("out", out, 16);
+  if (!checker->ok()) return {};
+  const SourceColumns columns =
+      source_columns(shape.n, shape.source_n, shape.column_parts, n_unit, checker);
+  const int k = source_rows("source_k", shape.source_k, "k", shape.k, k_unit, checker);
+  const std::uint32_t zero =
+      needs_fp8_nibbles(shape) ? 0 : static_cast<std::uint32_t>(shape.b_type.bias);
+  return {k, columns, zero};
+}
+
+static int weights_per_word(const WeightShape& shape) {
+  return shape.b_type.size_bits() == 8 ? 4 : 8;
+}
+
+Status padded_shape(const WeightShape& shape, int group_size, PaddedShape* padded) {
+  ArgumentChecker checker;
+  constexpr int kMost = 1 << 20;
+  checker.range("n", shape.n, 1, kMost);
+  checker.range("k", shape.k, 1, kMost);
+  check_weight_types(shape, &checker);
+  checker.group_size(group_size, /*one_group=*/false);
+  if (!checker.ok()) return checker.status();
+  const auto round_up = [](int value, int unit) { return (value + unit - 1) / unit * unit; };
+  const int k = round_up(shape.k, std::max(kUnitK, group_size));
+  *padded = {round_up(shape.n, kUnitN), k, group_size > 0 ? k / group_size : 1};
+  return {};
+}
+
+// Zero points are needed to encode such weights, or zeros behind them, and this source has none.
+static void refuse_zero_points(const WeightShape& shape, const SourceShape& source,
+                               ArgumentChecker* checker) {
+  if (shape.b_type != MARLIN_TYPE_NAMESPACE::kU4) return;
+  if (needs_fp8_nibbles(shape)) {
     checker->refuse("b_type", "kU4 with a_type = kFE4M3fn",
                     "kU4B8, kFE2M1f; or repack_awq(), which takes the zero points");
+  } else if (source.k != shape.k) {
+    checker->refuse("source_k", std::to_string(source.k),
+                    "k, with b_type = kU4; or repack_awq(), which takes the zero points");
   }
 }
 
@@ -170,23 +239,30 @@ static Status repack(const char* name, const WeightShape& shape, const Source& s
 
 Status repack_gptq(const RepackGptqArgs& args) {
   ArgumentChecker checker;
-  check_shape(args.shape, args.out, &checker);
-  refuse_zero_points(args.shape, &checker);
+  const SourceShape from =
+      check_shape(args.shape, args.out, weights_per_word(args.shape), 1, &checker);
+  refuse_zero_points(args.shape, from, &checker);
   checker.pointer("qweight", args.qweight, 16);
   checker.optional_pointer("perm", args.perm, 16);
   if (!checker.ok()) return checker.status();
-  const GptqSource source{static_cast<const std::uint32_t*>(args.qweight), args.perm,
-                          needs_fp8_nibbles(args.shape), args.shape.k, args.shape.n};
+  const GptqSource source{static_cast<const std::uint32_t*>(args.qweight),
+                          args.perm,
+                          needs_fp8_nibbles(args.shape),
+                          args.shape.k,
+                          args.shape.n,
+                          from};
   return repack("repack_gptq", args.shape, source, args.out, args.stream);
 }
 
 Status repack_awq(const RepackAwqArgs& args) {
   namespace types = MARLIN_TYPE_NAMESPACE;
   ArgumentChecker checker;
-  check_shape(args.shape, args.out, &checker);
+  const SourceShape from =
+      check_shape(args.shape, args.out, 1, weights_per_word(args.shape), &checker);
   checker.type("b_type", args.shape.b_type, {types::kU4, types::kU4B8, types::kU8B128});
   checker.pointer("qweight", args.qweight, 16);
-  const bool with_zeros = args.shape.b_type == types::kU4 && needs_fp8_nibbles(args.shape);
+  const bool with_zeros =
+      args.shape.b_type == types::kU4 && (needs_fp8_nibbles(args.shape) || from.k != args.shape.k);
   if (with_zeros) {
     checker.pointer("qzeros", args.qzeros, 16);
     if (checker.ok() && (args.num_groups < 1 || args.shape.k % args.num_groups != 0)) {
@@ -200,18 +276,20 @@ Status repack_awq(const RepackAwqArgs& args) {
                          needs_fp8_nibbles(args.shape),
                          with_zeros ? args.shape.k / args.num_groups : args.shape.k,
                          args.shape.k,
-                         args.shape.n};
+                         args.shape.n,
+                         from};
   return repack("repack_awq", args.shape, source, args.out, args.stream);
 }
 
 Status repack_rows(const RepackRowsArgs& args) {
   ArgumentChecker checker;
-  check_shape(args.shape, args.out, &checker);
-  refuse_zero_points(args.shape, &checker);
+  const int byte_weights = weights_per_word(args.shape) / 4;
+  const SourceShape from = check_shape(args.shape, args.out, byte_weights, 1, &checker);
+  refuse_zero_points(args.shape, from, &checker);
   checker.pointer("weights", args.weights, 16);
   if (!checker.ok()) return checker.status();
   const RowsSource source{static_cast<const std::uint8_t*>(args.weights),
-                          needs_fp8_nibbles(args.shape), args.shape.k, args.shape.n};
+                          needs_fp8_nibbles(args.shape), args.shape.k, args.shape.n, from};
   return repack("repack_rows", args.shape, source, args.out, args.stream);
 }
 
