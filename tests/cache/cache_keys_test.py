@@ -41,7 +41,9 @@ CUSTOM_SCHEME = """quant_scheme(
     thread_configs = [(128, 128, 256)],
     thread_m_blocks = [1],
 )"""
-TABLE_SCHEME = """QUANT_SCHEMES = [
+TABLE_START = "\nQUANT_SCHEMES = [\n"
+TABLE_SCHEME = """
+QUANT_SCHEMES = [
     {
         "name": "subject_new",
         "a_type": ["kFloat16"],
@@ -103,7 +105,7 @@ def test_custom_scheme_adds_its_own_files(clone: Clone) -> None:
 
 def test_scheme_of_the_table_adds_its_own_files(clone: Clone) -> None:
     edits = {
-        TABLE: clone.checkout.replaced(TABLE, "QUANT_SCHEMES = [\n", TABLE_SCHEME),
+        TABLE: clone.checkout.replaced(TABLE, TABLE_START, TABLE_SCHEME),
         BUILD_FILE: clone.checkout.replaced(
             BUILD_FILE, "quant_schemes = [],", 'quant_schemes = ["subject_new"],'
         ),
@@ -114,7 +116,7 @@ def test_scheme_of_the_table_adds_its_own_files(clone: Clone) -> None:
 
 
 def test_scheme_of_the_table_that_is_not_chosen_compiles_nothing(clone: Clone) -> None:
-    edits = {TABLE: clone.checkout.replaced(TABLE, "QUANT_SCHEMES = [\n", TABLE_SCHEME)}
+    edits = {TABLE: clone.checkout.replaced(TABLE, TABLE_START, TABLE_SCHEME)}
     with clone.checkout.edited(edits):
         ran = clone.change("scheme added to the table, not chosen")
     assert ran == {GENERATE}
