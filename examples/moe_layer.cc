@@ -167,9 +167,14 @@ Status make_plan(const MoeLayerArgs& args, Plan* plan) {
                 " is not allowed; allowed: m 0 or more, top_k 1 or more, m * top_k an int"};
   }
   Arena arena(args.workspace);
-  plan->align = align_args(
-      args, moe::moe_gemm_block_size(args.m, global_experts(args), args.top_k, args.type));
-  Status status = add_gemms(args, &arena, plan);
+  moe::MoeGemmArgs first =
+      gemm_args(args, plan->align, args.gate_up, 2 * args.intermediate, args.hidden);
+  first.num_experts = global_experts(args);
+  int block_size = 0;
+  Status status = moe::moe_gemm_block_size(first, &block_size);
+  if (!status.ok()) return status;
+  plan->align = align_args(args, block_size);
+  status = add_gemms(args, &arena, plan);
   if (status.ok()) status = add_alignment(&arena, plan);
   if (!status.ok()) return status;
   add_activations(args, &arena, plan);

@@ -71,7 +71,9 @@ def _kernels_built(info):
 //   MarlinSm90(family, a_type, rows, thread_n, blocks_per_sm)
 #define MARLIN_TILES_BUILT(Marlin, MarlinSm90) \\
 {tiles}
-""".format(
+
+// Selectors of families that have one of their own.
+{selectors}""".format(
         schemes = ", ".join(info.schemes),
         code = code,
         families = _macro_body([_family_row(family) for family in families]),
@@ -79,6 +81,11 @@ def _kernels_built(info):
             "{}({}, {})".format(family["template"], family["name"], ", ".join([str(part) for part in tile]))
             for family in families
             for tile in info.tiles[family["name"]]
+        ]),
+        selectors = "".join([
+            "#define MARLIN_{}_SELECTOR \"{}\"\n".format(family["name"].upper(), family["selector"])
+            for family in families
+            if family["selector"] != info.selector.basename
         ]),
     )
 

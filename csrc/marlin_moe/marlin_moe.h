@@ -100,7 +100,12 @@ int marlin_moe_gemm_max_workspace_size(const marlin_moe_gemm_args* args, size_t*
  * takes for these shapes and types. */
 int marlin_moe_gemm_choose_config(const marlin_moe_gemm_args* args, marlin_moe_gemm_config* config);
 
-/* The block size to align tokens with, for activations of a marlin_moe_type; 0 if it is none. */
+/* Sets *block_size to the one to align tokens with on the current device: that of the kernel which
+ * is likely to be the fastest. Pointers and args->block_size are not looked at. */
+int marlin_moe_gemm_choose_block_size(const marlin_moe_gemm_args* args, int32_t* block_size);
+
+/* The same without a device, for activations of a marlin_moe_type and the kernels that run
+ * everywhere; 0 if it is none. */
 int32_t marlin_moe_gemm_block_size(int32_t m, int32_t num_experts, int32_t top_k, int32_t a_type);
 
 /* prepare.h: weights of checkpoints, once at load time. Of source_n, source_k, source_groups and

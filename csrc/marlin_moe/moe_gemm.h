@@ -42,7 +42,8 @@ struct MoeGemmArgs {
                         // up to 2^20 where kS8 products are summed without groups
   int num_experts = 0;  // experts in B
   int top_k = 1;        // experts per token: id / top_k is the row of A
-  int block_size = 0;   // ids per block of sorted_token_ids: 8 (16-bit a_type), 16, 32, 48 or 64
+  int block_size = 0;   // ids per block of sorted_token_ids: rows of a tile that was built, as
+                        // moe_gemm_block_size() says; multiples of 8, with 8-bit a_type of 16
 
   ScalarType a_type = MARLIN_TYPE_NAMESPACE::kFloat16;
   ScalarType b_type = MARLIN_TYPE_NAMESPACE::kU4B8;
@@ -111,8 +112,14 @@ Status moe_gemm_workspace_size(const MoeGemmArgs& args, std::size_t* bytes,
 // n, and for every m up to the one given. With act-order, for every k up to the one given.
 Status moe_gemm_max_workspace_size(const MoeGemmArgs& args, std::size_t* bytes);
 
-// The block size to align tokens with before calling moe_gemm(), from the tokens per expert. 8-bit
-// activations have kernels from 16 on.
+// Sets *block_size to the one to align tokens with before calling moe_gemm() on the current device:
+// that of the kernel which is likely to be the fastest for these types, sizes and tokens per
+// expert. Pointers and args.block_size are not looked at. Under expert parallelism, let num_experts
+// be those of all devices: it is what tokens are spread over.
+Status moe_gemm_block_size(const MoeGemmArgs& args, int* block_size);
+
+// The same without a device, from the tokens per expert alone, for the kernels that run everywhere.
+// 8-bit activations have kernels from 16 on.
 int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_type);
 
 // Sets *config to the configuration that moe_gemm() uses for these arguments.

@@ -163,6 +163,7 @@ FUNCTIONS: dict[str, list[Any]] = {
     "gemm": [POINTER(GemmArgs), POINTER(GemmConfig)],
     "gemm_workspace_size": [POINTER(GemmArgs), POINTER(GemmConfig), POINTER(c_size_t)],
     "gemm_max_workspace_size": [POINTER(GemmArgs), POINTER(c_size_t)],
+    "gemm_choose_block_size": [POINTER(GemmArgs), POINTER(c_int32)],
     "gemm_choose_config": [POINTER(GemmArgs), POINTER(GemmConfig)],
     "padded_shape": [POINTER(PaddedShapeArgs), *[POINTER(c_int32)] * 3],
     "repack_gptq": [POINTER(RepackGptqArgs)],

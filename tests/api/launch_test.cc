@@ -16,6 +16,7 @@
 
 #include "marlin_moe/kernel/kernel.h"
 #include "marlin_moe/moe_gemm.h"
+#include "marlin_moe/plan/sm90_tile.h"
 #include "marlin_moe/prepare/permute_columns.h"
 
 using marlin_moe::MoeGemmArgs;
@@ -27,6 +28,7 @@ using MARLIN_NAMESPACE_NAME::KernelParams;
 namespace MARLIN_NAMESPACE_NAME {
 void fake_small_tile(const KernelParams) {}
 void fake_deep_tile(const KernelParams) { std::abort(); }
+void fake_sm90_tile(const KernelParams) { std::abort(); }
 }  // namespace MARLIN_NAMESPACE_NAME
 
 namespace {
@@ -59,6 +61,8 @@ thread_local Calls calls{};
 struct LaunchRecord {
   const void* function;
   unsigned blocks;
+  unsigned threads;
+  std::size_t shared_bytes;
   KernelParams params;
 };
 thread_local LaunchRecord last_launch;
@@ -121,10 +125,11 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const voi
   return cudaSuccess;
 }
 
-cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3, void** arguments, std::size_t,
-                             cudaStream_t) {
+cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void** arguments,
+                             std::size_t shared_bytes, cudaStream_t) {
   ++calls[kLaunchKernel];
-  last_launch = {function, grid.x, *static_cast<const KernelParams*>(arguments[0])};
+  last_launch = {function, grid.x, block.x, shared_bytes,
+                 *static_cast<const KernelParams*>(arguments[0])};
   return cudaSuccess;
 }
 
@@ -328,14 +333,16 @@ void check_refusals() {
   expect(status.code == StatusCode::kInvalidArgument &&
              status.message ==
                  "config = (64, 256, 256) is not allowed; allowed: (thread_k, thread_n, threads) "
-                 "of a tile that was built: (128, 128, 256), (64, 128, 128)",
+                 "of a tile that was built: (64, 512, 384), (64, 256, 384), (128, 128, 256), "
+                 "(64, 128, 128)",
          "a tile that was not built is refused with those that were: " + status.message);
   const MoeGemmConfig small{64, 128, 128, 0, -1};
   status = marlin_moe::moe_gemm(arguments(17, 1024, 2048, 8), &small);
   expect(status.code == StatusCode::kNoKernel &&
              status.message.find("block_size 8, tile (thread_k 64, thread_n 128") !=
                  std::string::npos &&
-             status.message.find("built: quant schemes fake; families sm80 for sm_80") !=
+             status.message.find(
+                 "built: quant schemes fake; families sm80 for sm_80; sm90 for sm_90a") !=
                  std::string::npos &&
              status.message.find("quant_schemes") != std::string::npos,
          "a kernel that lacks is named, with those there are: " + status.message);
@@ -395,10 +402,133 @@ void check_large_sizes() {
          "2^24 columns and rows are taken");
 }
 
+bool launched(void (*kernel)(const KernelParams)) {
+  return last_launch.function == reinterpret_cast<const void*>(kernel);
+}
+
+// Arguments that fill many blocks of any size.
+MoeGemmArgs many_rows(int block_size) { return arguments(4096, 8192, 4096, block_size); }
+
+// A launch of the sm90 family: its parameters are those of its tile.
+void check_sm90_launch() {
+  using MARLIN_NAMESPACE_NAME::fake_sm90_tile;
+  for (const int m : {1, 300, 4096}) {
+    for (const int thread_n : {256, 512}) {
+      const int blocks_per_sm = thread_n == 256 ? 2 : 1;
+      const MoeGemmConfig config{64, thread_n, 384, 0, -1};
+      MoeGemmArgs args = arguments(m, 1600, 64 * 40, 80);
+      std::size_t needed = 0;
+      std::size_t most = 0;
+      expect(marlin_moe::moe_gemm_workspace_size(args, &needed, &config).ok() &&
+                 marlin_moe::moe_gemm_max_workspace_size(args, &most).ok() &&
+                 marlin_moe::moe_gemm(args, &config).ok() && launched(fake_sm90_tile),
+             "a kernel of sm90 is launched");
+      const marlin_moe::Sm90Tile tile{80, thread_n, blocks_per_sm, 16, 4, 16, 4, false};
+      const KernelParams& params = last_launch.params;
+      const int grid = static_cast<int>(last_launch.blocks);
+      expect(grid <= kMultiprocessors * blocks_per_sm && (m == 1 || grid > kMultiprocessors / 2) &&
+                 params.stripes == grid && last_launch.threads == 384u &&
+                 last_launch.shared_bytes ==
+                     static_cast<std::size_t>(tile.shared_bytes(tile.stages())),
+             "grid, threads and shared memory");
+      expect(params.n_tiles == (1600 + thread_n - 1) / thread_n && params.tile_stages == 40 &&
+                 params.k_splits == 8,
+             "tiles, stages and parts");
+      const auto* end = reinterpret_cast<const char*>(args.workspace) + needed;
+      expect(reinterpret_cast<const char*>(params.partials + tile.partial_floats(grid)) <= end &&
+                 static_cast<const void*>(params.locks + marlin_moe::Sm90Tile::counters(grid)) <=
+                     params.partials &&
+                 needed <= most,
+             "partial sums and counters lie in the workspace");
+    }
+  }
+  // A tile that is never cut needs no workspace.
+  MoeGemmArgs whole = arguments(300, 1024, 128, 80);
+  std::size_t needed = 1;
+  expect(marlin_moe::moe_gemm_workspace_size(whole, &needed).ok() && needed == 0, "none for sm90");
+}
+
+// Which family serves a call.
+void check_families() {
+  using MARLIN_NAMESPACE_NAME::fake_sm90_tile;
+  using MARLIN_NAMESPACE_NAME::fake_small_tile;
+  expect(marlin_moe::moe_gemm(many_rows(48)).ok() && launched(fake_sm90_tile),
+         "many rows go to sm90");
+  expect(marlin_moe::moe_gemm(arguments(1, 8192, 4096, 48)).ok() && launched(fake_small_tile),
+         "few rows go to sm80");
+  const MoeGemmConfig sm80{64, 128, 128, 0, -1};
+  expect(marlin_moe::moe_gemm(many_rows(48), &sm80).ok() && launched(fake_small_tile),
+         "a configuration given is one of sm80");
+  const MoeGemmConfig sm90{64, 512, 384, 1, 0};
+  expect(marlin_moe::moe_gemm(arguments(4, 8192, 4096, 48), &sm90).ok() && launched(fake_sm90_tile),
+         "a configuration given is one of sm90");
+  MoeGemmConfig chosen;
+  expect(marlin_moe::moe_gemm_choose_config(many_rows(80), &chosen).ok() &&
+             marlin_moe::moe_gemm(many_rows(80), &chosen).ok() && launched(fake_sm90_tile),
+         "the configuration chosen is accepted");
+  MoeGemmArgs atomic = many_rows(48);
+  atomic.atomic_reduce = true;
+  expect(marlin_moe::moe_gemm(atomic).ok() && launched(fake_small_tile),
+         "atomic additions go to sm80");
+  atomic.block_size = 80;
+  expect(marlin_moe::moe_gemm(atomic).message.find("another block_size: 8, 16, 48") !=
+             std::string::npos,
+         "block sizes for atomic additions are named");
+  MoeGemmArgs channel = many_rows(48);
+  channel.group_size = marlin_moe::kGroupSizeChannel;
+  channel.num_groups = 1;
+  expect(marlin_moe::moe_gemm(channel).ok() && launched(fake_small_tile),
+         "what sm90 has no kernel of goes to sm80");
+  current_device = kFirstOldDevice;
+  expect(marlin_moe::moe_gemm(many_rows(48)).ok() && launched(fake_small_tile),
+         "8.6 does not run sm90");
+  const Status status = marlin_moe::moe_gemm(many_rows(80));
+  expect(status.code == StatusCode::kNoKernel &&
+             status.message.find("; or align tokens to another block_size: 8, 16, 48") !=
+                 std::string::npos,
+         "block sizes that have kernels are named: " + status.message);
+  current_device = 0;
+
+  const MoeGemmConfig two_blocks{64, 512, 384, 2, -1};
+  expect(marlin_moe::moe_gemm(many_rows(80), &two_blocks)
+                 .message.rfind("config.blocks_per_sm = 2 is not allowed; allowed: 0 to 1", 0) == 0,
+         "more blocks than a kernel was compiled for are refused");
+  const MoeGemmConfig slack{64, 512, 384, 0, 3};
+  expect(marlin_moe::moe_gemm(many_rows(80), &slack)
+                 .message.rfind("config.stripe_slack = 3 is not allowed; allowed: -1 or 0", 0) == 0,
+         "slack is refused where there are no stripes");
+}
+
+void check_block_sizes() {
+  const auto block_size = [](MoeGemmArgs args) {
+    int size = 0;
+    args.block_size = -1;
+    const Status status = marlin_moe::moe_gemm_block_size(args, &size);
+    expect(status.ok(), "a block size is chosen: " + status.message);
+    return size;
+  };
+  expect(block_size(many_rows(0)) == 80, "many rows: blocks of sm90");
+  expect(block_size(arguments(1, 8192, 4096, 0)) == 8, "few rows: blocks of sm80");
+  MoeGemmArgs atomic = many_rows(0);
+  atomic.atomic_reduce = true;
+  expect(block_size(atomic) == 48, "the largest block that a custom scheme has");
+  current_device = kFirstOldDevice;
+  expect(block_size(many_rows(0)) == 48, "8.6 does not run sm90");
+  current_device = 0;
+  MoeGemmArgs wrong = many_rows(0);
+  wrong.n = 100;
+  int size = 0;
+  expect(marlin_moe::moe_gemm_block_size(wrong, &size).message.rfind("n = 100", 0) == 0,
+         "wrong shapes are refused");
+}
+
 }  // namespace
 
 int main() {
   check_calls();
+  check_sm90_launch();
+  check_families();
+  check_block_sizes();
   check_refusals();
   check_large_sizes();
   check_threads();

@@ -102,6 +102,7 @@ ELSEWHERE = [
     "gemm_max_workspace_size",
     "gemm_choose_config",
     "gemm_block_size",
+    "gemm_choose_block_size",
     "last_error",
 ]
 

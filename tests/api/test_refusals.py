@@ -70,8 +70,8 @@ def refusal(api: CApi, args: Any, given: Any = None) -> str:
         ("num_experts", 0),
         ("top_k", 0),
         ("block_size", 0),
-        ("block_size", 24),
-        ("block_size", 80),
+        ("block_size", 12),
+        ("block_size", 264),
         ("group_size", 48),
         ("group_size", -2),
         ("group_size", 512),  # k, but not one group
@@ -128,7 +128,7 @@ def test_shapes_beyond_one_launch_are_refused(api: CApi) -> None:
         ({"c_type": "BFLOAT16"}, "c_type = kBFloat16 is not allowed; allowed: kFloat16"),
         ({"a_type": "S8", "c_type": "S8"}, "c_type = kS8 is not allowed; allowed: kFloat16, kBF"),
         ({"s_type": "BFLOAT16"}, "s_type = kBFloat16 is not allowed; allowed: kFloat16, kFE4M3fn"),
-        ({"a_type": "S8", "block_size": 8}, "block_size = 8 is not allowed; allowed: 16, 32, 48,"),
+        ({"a_type": "S8", "block_size": 8}, "block_size = 8 is not allowed; allowed: 16 to "),
     ],
 )
 def test_types_that_no_kernel_can_have_are_named(
@@ -175,11 +175,20 @@ def test_workspace_queries_check_what_the_call_checks(api: CApi, function: str) 
 
 def test_choosing_a_configuration_checks_what_the_call_checks(api: CApi) -> None:
     chosen = config(api, 1, 2, 3, 4, 5)
-    status, message = api.call("gemm_choose_config", valid_args(api, block_size=24), chosen)
-    assert (status, message[:15]) == ("invalid_argument", "block_size = 24")
+    status, message = api.call("gemm_choose_config", valid_args(api, block_size=12), chosen)
+    assert (status, message[:15]) == ("invalid_argument", "block_size = 12")
     assert chosen.thread_k == 1
     status, message = api.call("gemm_choose_config", valid_args(api), None)
     assert (status, message[:13]) == ("invalid_argument", "config = null")
+
+
+def test_choosing_a_block_size_checks_everything_else(api: CApi) -> None:
+    size = ctypes.c_int32(7)
+    args = valid_args(api, n=96, block_size=-1)
+    status, message = api.call("gemm_choose_block_size", args, size)
+    assert (status, message[:6], size.value) == ("invalid_argument", "n = 96", 7)
+    status, message = api.call("gemm_choose_block_size", valid_args(api), None)
+    assert (status, message[:17]) == ("invalid_argument", "block_size = null")
 
 
 def test_no_type_has_no_block_size(api: CApi) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from bench_points import LAYERS, NARROW_LAYERS, TOKENS, Layer, Point, Quantisation, selected
 from bench_tables import peer_figure, print_bandwidth, print_compact, print_means, print_points
-from cases import BLOCK_SIZES
+from cases import SM90_THREADS
 from device_timing import WeightTimer, copy_bandwidth, matmul_rate
 from driver_options import positive, results_file, write_results
 from moe_gemm_lib import EMPTY_LAUNCHES, MoeGemmLibrary
@@ -33,7 +33,10 @@ from shim_lib import ShimError
 from workload import POOL_BYTES, Pool, Workload, launches_of, repeats_of
 
 # The last is in no scheme of the table; //tests/gpu:narrow_tile_kernels has it.
-_TILES = ((128, 128, 256), (64, 256, 256), (64, 128, 128), (128, 64, 128))
+_TILES = (
+    *((128, 128, 256), (64, 256, 256), (64, 128, 128), (128, 64, 128)),
+    *((thread_k, thread_n, SM90_THREADS) for thread_k in (64, 128) for thread_n in (128, 256, 512)),
+)
 _BLOCKS_PER_SM = (1, 2, 3, 4)
 _STRIPE_SLACKS = (0, 2, 4, 8, 16, 32)
 # Beyond, the device takes so long that calls wait for each other.
@@ -59,23 +62,20 @@ def measure(
     return library.time(sets, config, launches, repeats_of(rough * launches, seconds), graph)
 
 
-def candidates(library: MoeGemmLibrary) -> Iterator[tuple[int, Any]]:
+def candidates(library: MoeGemmLibrary, workload: Workload) -> Iterator[tuple[int, Any]]:
     """Yields every (block size, configuration) of the first stage of a sweep."""
-    for block_size in BLOCK_SIZES:
+    for block_size in range(8, 257, 8):
         for thread_k, thread_n, threads in _TILES:
-            if threads == 256 and (thread_n == 128) != (block_size <= 16):
-                continue
             for blocks_per_sm in _BLOCKS_PER_SM:
-                yield (
-                    block_size,
-                    library.config(
-                        thread_k=thread_k,
-                        thread_n=thread_n,
-                        threads=threads,
-                        blocks_per_sm=blocks_per_sm,
-                        stripe_slack=-1,
-                    ),
+                config = library.config(
+                    thread_k=thread_k,
+                    thread_n=thread_n,
+                    threads=threads,
+                    blocks_per_sm=blocks_per_sm,
+                    stripe_slack=-1,
                 )
+                if workload.has_kernel(block_size, config):
+                    yield block_size, config
 
 
 def sweep(library: MoeGemmLibrary, workload: Workload, seconds: float) -> list[dict[str, Any]]:
@@ -92,7 +92,7 @@ def sweep(library: MoeGemmLibrary, workload: Workload, seconds: float) -> list[d
         timed.append(entry)
 
     sets: list[Any] = []
-    for block_size, config in candidates(library):
+    for block_size, config in candidates(library, workload):
         if not sets or sets[0].block_size != block_size:
             sets = workload.sets(block_size)
         attempt(sets, block_size, config)

@@ -19,6 +19,8 @@ BLOCK_SIZES = (8, 16, 32, 48, 64)
 # Of 8-bit activations.
 BLOCK_SIZES_A8 = (16, 32, 48, 64)
 _A8_TYPES = ("kS8", "kFE4M3fn")
+# Of a block of the family sm90, and of no other.
+SM90_THREADS = 384
 
 _GRID_M = (1, 17, 123, 666)
 _GRID_N = (128, 1024, 2880)
@@ -34,18 +36,44 @@ _ACT_ORDER_LENGTHS = (32, 64, 128)
 
 @dataclass(frozen=True)
 class Kernel:
-    """One instantiation, in the terms of the manifest."""
+    """One instantiation, in the terms of the API.
+
+    `blocks_per_sm` is what a kernel of sm90 was compiled for, 0 for other families.
+    """
 
     a_type: str
     b_type: str
     c_type: str
     s_type: str
+    block_size: int
+    thread_k: int
+    thread_n: int
     threads: int
-    thread_m_blocks: int
-    thread_n_blocks: int
-    thread_k_blocks: int
-    m_block_size_8: bool
+    blocks_per_sm: int
     group_blocks: int
+
+    @classmethod
+    def of_row(cls, row: dict[str, Any]) -> Kernel:
+        """Returns the kernel of an instantiation of the manifest."""
+        names = ("a_type", "b_type", "c_type", "s_type", "group_blocks")
+        common = {name: row[name] for name in names}
+        if row["family"] == "sm90":
+            return cls(
+                **common,
+                block_size=row["block_rows"],
+                thread_k=128 if row["a_type"] in _A8_TYPES else 64,
+                thread_n=row["thread_n"],
+                threads=SM90_THREADS,
+                blocks_per_sm=row["blocks_per_sm"],
+            )
+        return cls(
+            **common,
+            block_size=8 if row["m_block_size_8"] else 16 * row["thread_m_blocks"],
+            thread_k=16 * row["thread_k_blocks"],
+            thread_n=16 * row["thread_n_blocks"],
+            threads=row["threads"],
+            blocks_per_sm=0,
+        )
 
     @property
     def types(self) -> tuple[str, str, str, str]:
@@ -53,13 +81,13 @@ class Kernel:
         return self.a_type, self.b_type, self.c_type, self.s_type
 
     @property
-    def block_size(self) -> int:
-        return 8 if self.m_block_size_8 else 16 * self.thread_m_blocks
-
-    @property
     def tile(self) -> tuple[int, int, int]:
         """(thread_k, thread_n, threads)."""
-        return 16 * self.thread_k_blocks, 16 * self.thread_n_blocks, self.threads
+        return self.thread_k, self.thread_n, self.threads
+
+    def stages_cover(self, k: int) -> bool:
+        """Whether the kernel serves K rows of B."""
+        return self.threads == SM90_THREADS or k % self.thread_k == 0
 
 
 @dataclass(frozen=True)
@@ -208,7 +236,7 @@ def read_manifest(path: str, families: Sequence[str]) -> dict[Kernel, str]:
     for row in rows:
         if families and row["family"] not in families:
             continue
-        kernel = Kernel(**{field: row[field] for field in Kernel.__dataclass_fields__})
+        kernel = Kernel.of_row(row)
         other = found.setdefault(kernel, (row["family"], row["schemes"][0]))[0]
         if other != row["family"]:
             raise ValueError(
@@ -276,6 +304,7 @@ def _dense_case(rng: random.Random, key: WeightKey) -> Case:
 
 def _forced_case(rng: random.Random, kernel: Kernel, key: WeightKey) -> Case:
     """A problem that only the given kernel may solve, with blocks both full and partly filled."""
+    sm90 = kernel.threads == SM90_THREADS
     return Case(
         kind="forced",
         weights=key,
@@ -287,8 +316,8 @@ def _forced_case(rng: random.Random, kernel: Kernel, key: WeightKey) -> Case:
         topk_weights=rng.random() < 0.5,
         block_size=kernel.block_size,
         tile=kernel.tile,
-        blocks_per_sm=rng.choice((0, 0, 1, 2)),
-        stripe_slack=rng.choice((-1, -1, 0, 1, 4, 1000)),
+        blocks_per_sm=kernel.blocks_per_sm if sm90 else rng.choice((0, 0, 1, 2)),
+        stripe_slack=rng.choice((-1, 0) if sm90 else (-1, -1, 0, 1, 4, 1000)),
     )
 
 
@@ -346,7 +375,11 @@ def plan_sanitizer(kernels: dict[Kernel, str]) -> list[Case]:
             key = replace(Combination.of(widest, scheme), group_blocks=group_blocks).key(n, k, 32)
             cases.append(Case(weights=key, m=5, top_k=2, seed=1, **shared))
         key = Combination.of(widest, scheme).key(256, 128, 32)
-        forced = {"block_size": widest.block_size, "tile": widest.tile}
+        forced = {
+            "block_size": widest.block_size,
+            "tile": widest.tile,
+            "blocks_per_sm": widest.blocks_per_sm,
+        }
         cases.append(Case(weights=key, m=70, top_k=1, seed=2, parts=2, **forced, **shared))
         if 0 in groups:
             key = replace(Combination.of(widest, scheme), group_blocks=0).key(128, 128, 32)

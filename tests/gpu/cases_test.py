@@ -17,6 +17,7 @@ _TILES = [
     (128, 8, 4, 1, True),
     (256, 16, 4, 4, False),
 ]
+_SM90_TILES = [(48, 512, 1), (80, 512, 1), (80, 256, 1), (80, 256, 2)]
 
 
 def manifest_rows() -> list[dict[str, object]]:
@@ -32,7 +33,7 @@ def manifest_rows() -> list[dict[str, object]]:
             for threads, n_blocks, k_blocks, m_blocks, eight in _TILES:
                 if eight and family == "sm89":
                     continue
-                shape = {
+                shape: dict[str, object] = {
                     "threads": threads,
                     "thread_m_blocks": m_blocks,
                     "thread_n_blocks": n_blocks,
@@ -42,6 +43,16 @@ def manifest_rows() -> list[dict[str, object]]:
                 }
                 names = dict(zip(("a_type", "b_type", "c_type", "s_type"), types, strict=True))
                 rows.append({"family": family, "schemes": [scheme], "stages": 4, **names, **shape})
+    for block_rows, thread_n, blocks_per_sm in _SM90_TILES:
+        rows.append(
+            {
+                **{"family": "sm90", "schemes": ["gptq_int4"], "stages": 0, "group_blocks": 2},
+                **{"a_type": half, "b_type": "kU4B8", "c_type": half, "s_type": half},
+                "block_rows": block_rows,
+                "thread_n": thread_n,
+                "blocks_per_sm": blocks_per_sm,
+            }
+        )
     return rows
 
 
@@ -60,7 +71,7 @@ def _kernels(manifest: str) -> dict[cases.Kernel, str]:
 def test_every_scheme_of_the_manifest_is_taken(kernels: dict[cases.Kernel, str]) -> None:
     assert Counter(kernels.values()) == {
         "awq_int4": 8,
-        "gptq_int4": 12,
+        "gptq_int4": 12 + len(_SM90_TILES),
         "nvfp4": 4,
         "gptq_int4_afp8": 2,
     }
@@ -68,8 +79,12 @@ def test_every_scheme_of_the_manifest_is_taken(kernels: dict[cases.Kernel, str])
 
 def test_families_are_those_asked_for(manifest: str) -> None:
     assert set(cases.read_manifest(manifest, ["sm89"]).values()) == {"gptq_int4_afp8"}
-    both = cases.read_manifest(manifest, ["sm80", "sm89"])
-    assert both == cases.read_manifest(manifest, [])
+    all_families = cases.read_manifest(manifest, ["sm80", "sm89", "sm90"])
+    assert all_families == cases.read_manifest(manifest, [])
+    sm90 = cases.read_manifest(manifest, ["sm90"])
+    assert {(kernel.block_size, kernel.thread_n, kernel.blocks_per_sm) for kernel in sm90} == set(
+        _SM90_TILES
+    )
 
 
 def test_a_manifest_without_a_family_is_refused(manifest: str) -> None:
@@ -112,7 +127,8 @@ def test_cases_keep_to_the_contract(kernels: dict[cases.Kernel, str]) -> None:
         assert key.k % key.group_length == 0
         if key.group_size != 0:
             assert key.group_length == (key.k if key.group_size == -1 else key.group_size)
-        assert case.block_size in (0, *key.block_sizes)
+        rows = {rows for rows, _, _ in _SM90_TILES} if case.tile else set()
+        assert case.block_size in {0, *key.block_sizes, *rows}
         assert case.a_padding * key.a_bits % 128 == 0
         assert case.local_experts >= 1
 

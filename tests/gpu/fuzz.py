@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cases
-from cases import GROUP_ACT_ORDER, GROUP_CHANNEL, Case, Combination, Kernel
+from cases import GROUP_ACT_ORDER, GROUP_CHANNEL, SM90_THREADS, Case, Combination, Kernel
 from checks import Result, check_guards, compare, new_result, synchronise
 from moe_gemm_lib import MoeGemmLibrary, Status
 from number_formats import VALUES
@@ -85,7 +85,7 @@ def _dimension(context: Context) -> Change:
             ("k", _not_multiple(rng, 64)),
             ("num_experts", rng.choice((0, negative))),
             ("top_k", rng.choice((0, negative))),
-            ("block_size", rng.choice((0, negative, 1, 24, 80, 128, 7, args.block_size + 1))),
+            ("block_size", rng.choice((0, negative, 1, 12, 264, 7, args.block_size + 1))),
         )
     )
     return Change(BAD, {name: value})
@@ -191,17 +191,26 @@ def _workspace(context: Context) -> Change:
 
 def _config(context: Context) -> Change:
     rng, problem = context.rng, context.problem
-    config = dict(zip(("thread_k", "thread_n", "threads"), rng.choice(_TILES), strict=True))
+    tiles = sorted({*_TILES, *(kernel.tile for kernel in context.kernels)})
+    config = dict(zip(("thread_k", "thread_n", "threads"), rng.choice(tiles), strict=True))
     config["blocks_per_sm"] = rng.choice((0, 0, 1, 1, 2, 3, 4, 100, -1, -_INT32_MAX))
     config["stripe_slack"] = rng.choice((-1, -1, 0, 1, 7, 1000, _INT32_MAX, -2, -_INT32_MAX))
     if rng.random() < 0.4:
         config[rng.choice(list(config)[:3])] = rng.choice((0, -64, 32, 96, 192, 512, _INT32_MAX))
-    if tuple(config.values())[:3] not in _TILES:
+    if tuple(config.values())[:3] not in tiles:
         return Change(BAD, config=config)
     kernel = problem.kernel(context.library.config(**config))
-    if kernel not in context.kernels or problem.args.k % config["thread_k"]:
+    found = [
+        other
+        for other in context.kernels
+        if replace(other, blocks_per_sm=0) == replace(kernel, blocks_per_sm=0)
+        and other.stages_cover(problem.args.k)
+    ]
+    if not found:
         return Change(context.past_shape, config=config)
     if config["blocks_per_sm"] < 0 or config["stripe_slack"] < -1:
+        return Change(context.past_shape, config=config)
+    if kernel.threads == SM90_THREADS and config["stripe_slack"] > 0:
         return Change(context.past_shape, config=config)
     if config["blocks_per_sm"] > 0:
         return Change(EITHER, config=config, word="blocks_per_sm")
@@ -353,7 +362,7 @@ class _Trial:
             for kernel in context.kernels
             if kernel.types == tuple(getattr(case.weights, name) for name in TYPE_FIELDS)
             and kernel.block_size == self._problem.args.block_size
-            and case.weights.k % kernel.tile[0] == 0
+            and kernel.stages_cover(case.weights.k)
         ]
         if not fitting and case.m and self._config is None:
             return BAD

@@ -83,10 +83,16 @@ class MoeGemmLibrary:
         config = self.Config()
         return self._call("choose_config", ctypes.byref(args), ctypes.byref(config)), config
 
-    def block_size(self, m: int, num_experts: int, top_k: int, a_type: int) -> int:
-        """Returns the block size to align tokens with; `a_type` is an id."""
-        function = self._lib.moe_gemm_test_block_size
-        return int(function(m, num_experts, top_k, ctypes.c_int64(a_type)))
+    def block_size(self, args: Any) -> int:
+        """Returns the block size to align tokens with; addresses are not looked at.
+
+        Raises ShimError on any refusal.
+        """
+        size = ctypes.c_int32()
+        status = self._call("block_size", ctypes.byref(args), ctypes.byref(size))
+        if not status.ok:
+            raise ShimError(f"block_size: {status.name}: {status.message}")
+        return size.value
 
     def _timed(self, function: str, sets: list[Any], config: Any, *numbers: int) -> float:
         microseconds = ctypes.c_float()

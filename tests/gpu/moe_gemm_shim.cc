@@ -268,8 +268,9 @@ int moe_gemm_test_choose_config(const TestArgs* args, TestConfig* config, char* 
   return report(status, message, message_bytes);
 }
 
-int moe_gemm_test_block_size(int m, int num_experts, int top_k, int64 a_type) {
-  return moe::moe_gemm_block_size(m, num_experts, top_k, moe::ScalarType::from_id(a_type));
+int moe_gemm_test_block_size(const TestArgs* args, int* block_size, char* message,
+                             std::size_t message_bytes) {
+  return report(moe::moe_gemm_block_size(from_test(*args), block_size), message, message_bytes);
 }
 
 // Median microseconds on the device of one launch: `repeats` batches of `launches` that go round

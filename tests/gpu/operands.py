@@ -16,7 +16,7 @@ from typing import Any
 import moe_reference
 import numpy as np
 import torch
-from cases import GROUP_CHANNEL, Case, Kernel
+from cases import GROUP_CHANNEL, SM90_THREADS, Case, Kernel
 from moe_gemm_lib import MoeGemmLibrary
 from number_formats import decode
 from weights import DTYPES, Weights
@@ -187,9 +187,7 @@ class Problem:
             topk_weights=self._on_device(self._topk_weights),
             expert_parallel=int(case.flag_parallel),
         )
-        args.block_size = case.block_size or self._library.block_size(
-            case.m, case.local_experts, case.top_k, args.a_type
-        )
+        args.block_size = case.block_size or self._library.block_size(args)
         if self._device != "cpu":
             args.stream = torch.cuda.current_stream().cuda_stream
         return args
@@ -343,15 +341,14 @@ class Problem:
     def kernel(self, config: Any) -> Kernel:
         """Returns the kernel that a configuration selects for this problem."""
         key = self.case.weights
-        block = self.args.block_size
         size = GROUP_CHANNEL if key.per_channel else key.group_size
         return Kernel(
             **{name: getattr(key, name) for name in TYPE_FIELDS},
+            block_size=self.args.block_size,
+            thread_k=config.thread_k,
+            thread_n=config.thread_n,
             threads=config.threads,
-            thread_m_blocks=max(1, block // 16),
-            thread_n_blocks=config.thread_n // 16,
-            thread_k_blocks=config.thread_k // 16,
-            m_block_size_8=block == 8,
+            blocks_per_sm=config.blocks_per_sm if config.threads == SM90_THREADS else 0,
             group_blocks=size if size <= 0 else size // 16,
         )
 

@@ -209,7 +209,7 @@ def surplus_row_blocks(bench: Bench) -> str:
     """
     for m, n, k in ((1, 128, 256), (9, 1024, 2048), (40, 320, 384)):
         for atomic in (0, 1):
-            problem = bench.problem(m, n=n, k=k)
+            problem = bench.problem(m, n=n, k=k, block_size=16 if atomic else 0)
             problem.args.atomic_reduce = atomic
             problem.new_workspace()
             problem.add_empty_blocks(3)
@@ -222,7 +222,7 @@ def surplus_row_blocks(bench: Bench) -> str:
 def atomic_reduction(bench: Bench) -> str:
     """Tiles summed by atomic additions are right, again and again, and leave the workspace zero."""
     for m, n, k in ((1, 128, 2048), (17, 1024, 2048), (300, 384, 1024)):
-        problem = bench.problem(m, n=n, k=k, bias=True)
+        problem = bench.problem(m, n=n, k=k, bias=True, block_size=16)
         problem.args.atomic_reduce = 1
         problem.new_workspace()
         for _ in range(3):
@@ -290,7 +290,7 @@ def _bad_numbers(args: Any, a_bits: int) -> Iterator[_BadInput]:
         "k": [0, -64, 200],
         "num_experts": [0, -1],
         "top_k": [0, -2],
-        "block_size": [0, -8, 7, 24, 128],
+        "block_size": [0, -8, 7, 12, 264],
         "group_size": [48, -2, 1 << 20],
         # Under act-order any number of groups may be right.
         "num_groups": [0] if args.g_idx else [0, args.num_groups + 1],

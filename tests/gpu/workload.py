@@ -163,9 +163,12 @@ class Workload:
         self._workspace = torch.zeros(size, dtype=torch.uint8, device=self._device)
 
     def chosen_block_size(self) -> int:
-        base = self._base
-        names = ("m", "num_experts", "top_k", "a_type")
-        return self._library.block_size(*(base[name] for name in names))
+        return self._library.block_size(self._library.Args(**self._base))
+
+    def has_kernel(self, block_size: int, config: Any) -> bool:
+        """Whether a configuration names a kernel that was built for the block size."""
+        args = self._library.Args(**self._base, block_size=block_size)
+        return self._library.workspace_size(args, config)[0].ok
 
     def sets(self, block_size: int) -> list[Any]:
         """Returns the argument structs for a block size; what they point to stays with self."""

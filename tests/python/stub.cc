@@ -108,6 +108,12 @@ int marlin_moe_gemm_choose_config(const marlin_moe_gemm_args* args,
   return end();
 }
 
+int marlin_moe_gemm_choose_block_size(const marlin_moe_gemm_args* args, int32_t* block_size) {
+  note_gemm("gemm_choose_block_size", args, nullptr);
+  *block_size = 16;
+  return end();
+}
+
 int32_t marlin_moe_gemm_block_size(int32_t m, int32_t num_experts, int32_t top_k, int32_t a_type) {
   begin("gemm_block_size");
   field("m", m);

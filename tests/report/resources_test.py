@@ -14,6 +14,7 @@ from kernels import Kernel, read_manifest
 from marlin_gen.tables import load_tables
 from resources import (
     Usage,
+    dynamic_shared_memory,
     match_kernels,
     objects_in,
     objects_of,
@@ -41,6 +42,22 @@ OTHER_SCALES = dataclasses.replace(KERNEL, types=("kBFloat16", "kFE2M1f", "kBFlo
 SYMBOL = (
     "_ZN16marlin_moe_wna166MarlinILl198408ELl65794ELl198408ELl262152ELi128ELi4ELi8ELi4ELb0ELi4ELi2E"
     "Lb0EEEvNS_12KernelParamsE"
+)
+SM90_KERNEL = dataclasses.replace(
+    KERNEL,
+    file="sm90_kernel_bfloat16_u4b8_bfloat16",
+    family="sm90",
+    types=("kBFloat16", "kU4B8", "kBFloat16", "kBFloat16"),
+    threads=384,
+    rows=80,
+    n=512,
+    stages=0,
+    group_blocks=8,
+    blocks_per_sm=1,
+)
+SM90_SYMBOL = (
+    "_ZN16marlin_moe_wna1610MarlinSm90ILl198408ELl65794ELl198408ELl198408ELi80ELi512ELi1ELi0ELi8E"
+    "EEvNS_12KernelParamsE"
 )
 OTHER_SYMBOL = SYMBOL.replace("Ll262152E", "Ll328452E")
 
@@ -135,6 +152,26 @@ def test_shared_memory_is_that_of_this_template_alone() -> None:
     data = Data("//a:b", [KERNEL], [], [], [], found, None, None)
     (section,) = (section for section in sections(data) if section.id == "shared")
     assert section.text.startswith("2 of 3 compiled kernels are not of this repository's template")
+
+
+def test_kernels_of_sm90_are_found_by_their_own_arguments() -> None:
+    two_blocks = dataclasses.replace(SM90_KERNEL, blocks_per_sm=2)
+    symbols = {"sm_90a": SM90_SYMBOL, "sm_80": SYMBOL}
+    objects = {SM90_KERNEL.file: {(arch, text): usage(168) for arch, text in symbols.items()}}
+    found = match_kernels(objects, [two_blocks, SM90_KERNEL], {SM90_KERNEL: 200000}, {})
+    assert [(one.kernel, one.arch, one.shared) for one in found] == [
+        (SM90_KERNEL, "sm_90a", 200000)
+    ]
+
+
+def test_a_block_of_either_template_takes_shared_memory_that_its_device_has() -> None:
+    program = Path(inspect.getfile(report)).parent / "shared_memory"
+    bits = {name: scalar.bits for name, scalar in load_tables().scalar_types.items()}
+    found = dynamic_shared_memory([KERNEL, SM90_KERNEL], bits, program)
+    # Four stages of A and B, and as many of them as fit into the 227 KiB of 9.0.
+    assert 4 * (64 * 64 * 2 + 64 * 128 // 2) < found[KERNEL] <= 99 * 1024
+    stage = 80 * 128 + 64 * 512 // 2
+    assert 227 * 1024 - 2 * stage < found[SM90_KERNEL] <= 227 * 1024
 
 
 def test_ids_of_other_origin_are_no_obstacle_where_nothing_is_alike() -> None:

@@ -22,7 +22,8 @@ class Kernel:
 
     `file` is its source file without suffix. `types` are those of activations, weights, output and
     scales. `rows`, `n` and `k` measure its tile in elements; `group_blocks` counts blocks of 16
-    rows. `cost` is what it costs to compile, compared with others.
+    rows. `cost` is what it costs to compile, compared with others. `blocks_per_sm` is what a kernel
+    of the template MarlinSm90 was compiled for, 0 for those of Marlin.
     """
 
     file: str
@@ -36,12 +37,15 @@ class Kernel:
     stages: int
     group_blocks: int
     cost: float
+    blocks_per_sm: int = 0
 
     @property
     def label(self) -> str:
         """Tells the kernel from the others of its types."""
+        blocks = f"{self.blocks_per_sm} blocks, " if self.blocks_per_sm else ""
         return (
-            f"{self.rows} x {self.n} x {self.k}, {self.threads} threads, group {self.group_blocks}"
+            f"{self.rows} x {self.n} x {self.k}, {self.threads} threads, {blocks}"
+            f"group {self.group_blocks}"
         )
 
 
@@ -88,19 +92,37 @@ def read_manifest(path: Path) -> list[Kernel]:
 
 
 def _kernel(entry: Mapping[str, Any]) -> Kernel:
+    tile = _sm90_tile(entry) if "block_rows" in entry else _marlin_tile(entry)
     return Kernel(
         file=Path(entry["file"]).stem,
         family=str(entry["family"]),
         schemes=tuple(map(str, entry["schemes"])),
         types=(entry["a_type"], entry["b_type"], entry["c_type"], entry["s_type"]),
-        threads=int(entry["threads"]),
-        rows=8 if entry["m_block_size_8"] else 16 * int(entry["thread_m_blocks"]),
-        n=16 * int(entry["thread_n_blocks"]),
-        k=16 * int(entry["thread_k_blocks"]),
         stages=int(entry["stages"]),
         group_blocks=int(entry["group_blocks"]),
         cost=float(entry["cost"]),
+        **tile,
     )
+
+
+def _marlin_tile(entry: Mapping[str, Any]) -> dict[str, int]:
+    return {
+        "threads": int(entry["threads"]),
+        "rows": 8 if entry["m_block_size_8"] else 16 * int(entry["thread_m_blocks"]),
+        "n": 16 * int(entry["thread_n_blocks"]),
+        "k": 16 * int(entry["thread_k_blocks"]),
+    }
+
+
+def _sm90_tile(entry: Mapping[str, Any]) -> dict[str, int]:
+    """The tile of a kernel of MarlinSm90, as plan/sm90_tile.h has it."""
+    return {
+        "threads": 384,
+        "rows": int(entry["block_rows"]),
+        "n": int(entry["thread_n"]),
+        "k": 64,
+        "blocks_per_sm": int(entry["blocks_per_sm"]),
+    }
 
 
 def compiles(spawns: Iterable[Spawn], target: str) -> dict[str, Compile]:

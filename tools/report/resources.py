@@ -16,8 +16,11 @@ from kernels import Kernel, object_stem
 _ARCH = re.compile(r"^arch = (\S+)$")
 _FUNCTION = re.compile(r"^ Function (\S+):$")
 _USAGE = re.compile(r"(REG|STACK|SHARED|LOCAL):(\d+)")
-# Marlin<12 integers>, as the Itanium C++ ABI spells it: each is L, its type, n if negative, E.
-_MARLIN = re.compile(r"6MarlinI((?:L[a-z]n?\d+E){12})E")
+# Marlin<12 integers> and MarlinSm90<9 integers>, as the Itanium C++ ABI spells them: each is L, its
+# type, n if negative, E.
+_MARLIN = re.compile(
+    r"(?:6MarlinI(?=(?:L[a-z]n?\d+E){12}E)|10MarlinSm90I)((?:L[a-z]n?\d+E){9,12})E"
+)
 _ARGUMENT = re.compile(r"L[a-z](n?)(\d+)E")
 # What this repository's template takes: KernelParams of the kernel's own namespace.
 _OWN_PARAMETERS = re.compile(r"EvNS[0-9A-Z]*_12KernelParamsE$")
@@ -137,7 +140,7 @@ def match_kernels(
     for file, entries in usage.items():
         for (arch, function), figures in entries.items():
             if arguments := _template_arguments(function):
-                key = file, arguments[4:11]
+                key = file, arguments[4 : 11 if len(arguments) == 12 else 9]
                 foreign = not _OWN_PARAMETERS.search(function)
                 functions.setdefault(key, []).append((arguments[3], arch, figures, foreign))
     found = []
@@ -151,7 +154,9 @@ def match_kernels(
 
 
 def _tile_key(kernel: Kernel) -> tuple[int, ...]:
-    """The template's arguments from threads to group_blocks."""
+    """The template's arguments between the types and, if it has it, is_zp_float."""
+    if kernel.blocks_per_sm:
+        return (kernel.rows, kernel.n, kernel.blocks_per_sm, kernel.stages, kernel.group_blocks)
     return (
         kernel.threads,
         max(kernel.rows // 16, 1),
@@ -164,7 +169,7 @@ def _tile_key(kernel: Kernel) -> tuple[int, ...]:
 
 
 def _template_arguments(function: str) -> tuple[int, ...]:
-    """The twelve of a kernel, in the order of its declaration; none of any other function."""
+    """Those of a kernel, in the order of its declaration; none of any other function."""
     match = _MARLIN.search(function)
     if not match:
         return ()
@@ -237,8 +242,11 @@ def scalar_type_ids(program: Path) -> dict[str, int]:
 
 
 def _shape(kernel: Kernel, bits: Mapping[str, int]) -> Iterator[int]:
-    """The fields of a TileShape, in its order."""
+    """The fields of a TileShape, in its order; of a Sm90Tile behind a 0."""
     a_type, b_type, _, s_type = kernel.types
-    yield from (kernel.threads, kernel.rows, kernel.n, kernel.k, kernel.stages)
+    if kernel.blocks_per_sm:
+        yield from (0, kernel.rows, kernel.n, kernel.blocks_per_sm)
+    else:
+        yield from (kernel.threads, kernel.rows, kernel.n, kernel.k, kernel.stages)
     yield from (bits[a_type], bits[b_type], bits[s_type], kernel.group_blocks)
     yield int(b_type == "kU4")

@@ -156,6 +156,16 @@ int marlin_moe_gemm_choose_config(const marlin_moe_gemm_args* args,
   return marlin_moe::report(status);
 }
 
+int marlin_moe_gemm_choose_block_size(const marlin_moe_gemm_args* args, int32_t* block_size) {
+  marlin_moe::MoeGemmArgs converted;
+  int chosen = 0;
+  marlin_moe::Status status = marlin_moe::to_args(args, &converted);
+  if (status.ok()) status = marlin_moe::check_out("block_size", block_size);
+  if (status.ok()) status = marlin_moe::moe_gemm_block_size(converted, &chosen);
+  if (status.ok()) *block_size = chosen;
+  return marlin_moe::report(status);
+}
+
 int32_t marlin_moe_gemm_block_size(int32_t m, int32_t num_experts, int32_t top_k, int32_t a_type) {
   marlin_moe::ScalarType type{};
   const marlin_moe::Status status = marlin_moe::to_type("a_type", a_type, &type);

@@ -74,10 +74,10 @@ static Status check_shape(const MoeGemmArgs& args) {
   if (!fits(args.k)) return invalid("k", args.k, "a positive multiple of 64, at most 16777216");
   if (args.num_experts < 1) return invalid("num_experts", args.num_experts, "1 or more");
   if (args.top_k < 1) return invalid("top_k", args.top_k, "1 or more");
-  const int size = args.block_size;
-  const bool sixteen_bits = args.a_type.size_bits() == 16;
-  if ((size != 8 || !sixteen_bits) && (size % 16 != 0 || size < 16 || size > kMaxBlockSize)) {
-    return invalid("block_size", size, sixteen_bits ? "8, 16, 32, 48, 64" : "16, 32, 48, 64");
+  const int step = args.a_type.size_bits() == 16 ? 8 : 16;
+  if (args.block_size % step != 0 || args.block_size < step || args.block_size > kMaxBlockSize) {
+    return invalid("block_size", args.block_size,
+                   std::to_string(step) + " to 256 in steps of " + std::to_string(step));
   }
   // The products of a column, of at most 128 * 15 each with 4-bit weights, are summed up as int32.
   constexpr int kMostInInt32 = 1 << 20;

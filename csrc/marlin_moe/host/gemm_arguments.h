@@ -7,7 +7,7 @@
 
 namespace marlin_moe {
 
-inline constexpr int kMaxBlockSize = 64;
+inline constexpr int kMaxBlockSize = 256;
 
 inline bool is_act_order(const MoeGemmArgs& args) { return args.group_size == kGroupSizeActOrder; }
 

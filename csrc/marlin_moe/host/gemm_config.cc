@@ -6,6 +6,7 @@
 
 #include "arguments.h"
 #include "kernel_messages.h"
+#include "marlin_moe/plan/family_choice.h"
 #include "marlin_moe/plan/tile_choice.h"
 
 namespace marlin_moe {
@@ -13,17 +14,27 @@ namespace marlin_moe {
 // Stages worth about as much as the exchange of partial sums that they save.
 static constexpr int kDefaultStripeSlack = 8;
 
-int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_type) {
-  const double per_expert = static_cast<double>(m) * top_k / std::max(num_experts, 1);
-  for (const int size : {8, 16, 32, 48}) {
-    if (size == 8 && a_type.size_bits() == 8) continue;
-    if (per_expert < 0.9 * size) return size;
-  }
-  return 64;
+Sm90Problem sm90_problem(const MoeGemmArgs& args, const DeviceInfo& device) {
+  return {static_cast<double>(args.m) * args.top_k,
+          args.n,
+          args.k,
+          args.num_experts,
+          args.b_type.size_bits(),
+          device.multiprocessors};
+}
+
+static double sm90_tile_cost(const MoeGemmArgs& args, const BuiltTile& tile,
+                             const DeviceInfo& device) {
+  return sm90_cost(sm90_problem(args, device), {tile.rows, tile.thread_n, tile.blocks_per_sm});
 }
 
 static bool suits(const MoeGemmArgs& args, const BuiltTile& tile, const DeviceInfo& device) {
-  return tile.a_type == args.a_type && tile.rows == args.block_size && tile.family->runs_on(device);
+  return tile.rows == args.block_size && serves(tile, args, device);
+}
+
+// Whether whole stages cover k; those of sm90 may reach beyond it.
+static bool divides_k(const MoeGemmArgs& args, const BuiltTile& tile) {
+  return tile.family->is_sm90() || args.k % tile.thread_k == 0;
 }
 
 static bool same_tile(const MoeGemmConfig& config, const BuiltTile& tile) {
@@ -39,23 +50,18 @@ static int most_blocks_per_sm(const Kernel& kernel) {
 class Candidates {
  public:
   void add(const BuiltTile& tile) {
-    if (count_ < static_cast<int>(tiles_.size())) tiles_[count_++] = &tile;
+    if (count_ < kMost) tiles_[count_++] = &tile;
   }
   bool empty() const { return count_ == 0; }
 
   // Takes the best one out, with the configuration and the reason for it.
   Choice take_best(const MoeGemmArgs& args, const DeviceInfo& device) {
-    std::array<TileSize, kMost> sizes{};
-    for (int i = 0; i < count_; ++i) {
-      sizes[i] = {tiles_[i]->thread_k, tiles_[i]->thread_n, tiles_[i]->threads};
-    }
-    const TileChoice best = choose_tile({args.m, args.n, args.k, args.num_experts, args.top_k,
-                                         args.block_size, device.multiprocessors},
-                                        sizes.data(), count_);
+    const TileChoice best =
+        tiles_[0]->family->is_sm90() ? best_of_sm90(args, device) : best_of_marlin(args, device);
+    const BuiltTile& tile = *tiles_[best.index];
     Choice choice;
-    const TileSize& size = sizes[best.index];
-    choice.config = {size.thread_k, size.thread_n, size.threads, best.blocks_per_sm};
-    choice.kernel.tile = tiles_[best.index];
+    choice.config = {tile.thread_k, tile.thread_n, tile.threads, best.blocks_per_sm};
+    choice.kernel.tile = &tile;
     choice.reason = best.reason;
     std::copy(tiles_.begin() + best.index + 1, tiles_.begin() + count_,
               tiles_.begin() + best.index);
@@ -65,6 +71,26 @@ class Candidates {
 
  private:
   static constexpr int kMost = 16;  // a family has fewer tiles of a type and a number of rows
+
+  TileChoice best_of_marlin(const MoeGemmArgs& args, const DeviceInfo& device) const {
+    std::array<TileSize, kMost> sizes{};
+    for (int i = 0; i < count_; ++i) {
+      sizes[i] = {tiles_[i]->thread_k, tiles_[i]->thread_n, tiles_[i]->threads};
+    }
+    return choose_tile({args.m, args.n, args.k, args.num_experts, args.top_k, args.block_size,
+                        device.multiprocessors},
+                       sizes.data(), count_);
+  }
+
+  TileChoice best_of_sm90(const MoeGemmArgs& args, const DeviceInfo& device) const {
+    if (count_ == 1) return {0, 0, "the tile of sm90 with these rows"};
+    std::array<double, kMost> costs{};
+    for (int i = 0; i < count_; ++i) costs[i] = sm90_tile_cost(args, *tiles_[i], device);
+    const auto* best = std::min_element(costs.begin(), costs.begin() + count_);
+    return {static_cast<int>(best - costs.begin()), 0,
+            "of the tiles of sm90 with these rows the fastest, by waves and rows"};
+  }
+
   std::array<const BuiltTile*, kMost> tiles_{};
   int count_ = 0;
 };
@@ -79,22 +105,46 @@ static void note_missing(const Choice& found, Choice* missing) {
   }
 }
 
-// Takes the first family that has a usable kernel, and of its tiles the best.
-static Status choose_kernel(const MoeGemmArgs& args, const DeviceInfo& device, Choice* choice) {
-  Choice missing;
+// Whether a family with the same rows is likely to be faster than a tile of sm90.
+static bool slower_than_marlin(const MoeGemmArgs& args, const BuiltTile& tile,
+                               const DeviceInfo& device) {
+  const BuiltTiles tiles = built_tiles();
+  const bool there = std::any_of(tiles.begin(), tiles.end(), [&](const BuiltTile& other) {
+    return !other.family->is_sm90() && suits(args, other, device);
+  });
+  return there && marlin_cost(sm90_problem(args, device), tile.rows, args.a_type.size_bits()) <
+                      sm90_tile_cost(args, tile, device);
+}
+
+// Takes the first family that has a usable kernel, and of its tiles the best; with `all` also tiles
+// that another family is likely to beat.
+static Status choose_among(const MoeGemmArgs& args, const DeviceInfo& device, bool all,
+                           Choice* choice, Choice* missing) {
   const BuiltTiles tiles = built_tiles();
   for (const BuiltTile* tile = tiles.begin(); tile != tiles.end();) {
     const KernelFamily* family = tile->family;
     Candidates candidates;
     for (; tile != tiles.end() && tile->family == family; ++tile) {
-      if (suits(args, *tile, device) && args.k % tile->thread_k == 0) candidates.add(*tile);
+      if (!suits(args, *tile, device) || !divides_k(args, *tile)) continue;
+      if (!all && family->is_sm90() && slower_than_marlin(args, *tile, device)) continue;
+      candidates.add(*tile);
     }
     while (!candidates.empty()) {
       *choice = candidates.take_best(args, device);
       Status status = find_kernel(args, *choice->kernel.tile, device, &choice->kernel);
       if (!status.ok() || choice->kernel.usable()) return status;
-      note_missing(*choice, &missing);
+      note_missing(*choice, missing);
     }
+  }
+  choice->kernel = {};
+  return {};
+}
+
+static Status choose_kernel(const MoeGemmArgs& args, const DeviceInfo& device, Choice* choice) {
+  Choice missing;
+  for (const bool all : {false, true}) {
+    Status status = choose_among(args, device, all, choice, &missing);
+    if (!status.ok() || choice->kernel.usable()) return status;
   }
   const bool any = missing.kernel.tile != nullptr;
   return no_kernel(args, any ? &missing.config : nullptr, device, missing.kernel);
@@ -108,10 +158,18 @@ static Status find_given(const MoeGemmArgs& args, const DeviceInfo& device,
   choice->reason = "given by the caller";
   for (const BuiltTile& tile : built_tiles()) {
     if (!suits(args, tile, device) || !same_tile(given, tile)) continue;
-    Status status = find_kernel(args, tile, device, &choice->kernel);
-    if (!status.ok() || choice->kernel.usable()) return status;
-    note_missing(*choice, &missing);
+    Choice found = *choice;
+    Status status = find_kernel(args, tile, device, &found.kernel);
+    if (!status.ok()) return status;
+    if (!found.kernel.usable()) {
+      note_missing(found, &missing);
+      continue;
+    }
+    // Of tiles compiled for different numbers of blocks, the first that has as many.
+    choice->kernel = found.kernel;
+    if (given.blocks_per_sm <= most_blocks_per_sm(found.kernel)) break;
   }
+  if (choice->kernel.usable()) return {};
   return no_kernel(args, &given, device, missing.kernel);
 }
 
@@ -122,10 +180,12 @@ static Status check_rest(const MoeGemmArgs& args, const MoeGemmConfig& given,
   if (given.blocks_per_sm < 0 || given.blocks_per_sm > most) {
     return invalid("config.blocks_per_sm", given.blocks_per_sm, "0 to " + std::to_string(most));
   }
-  if (given.stripe_slack < -1) {
-    return invalid("config.stripe_slack", given.stripe_slack, "-1 (chosen), 0 or more");
+  const bool stripes = !kernel.tile->family->is_sm90();
+  if (given.stripe_slack < -1 || (!stripes && given.stripe_slack > 0)) {
+    return invalid("config.stripe_slack", given.stripe_slack,
+                   stripes ? "-1 (chosen), 0 or more" : "-1 or 0: tiles of sm90 have no stripes");
   }
-  if (args.k % given.thread_k != 0) {
+  if (!divides_k(args, *kernel.tile)) {
     return invalid("config.thread_k", given.thread_k, "a divisor of k = " + std::to_string(args.k));
   }
   return {};
@@ -140,8 +200,60 @@ Status choose_config(const MoeGemmArgs& args, const DeviceInfo& device, const Mo
   MoeGemmConfig& config = choice->config;
   const int most = most_blocks_per_sm(choice->kernel);
   if (config.blocks_per_sm == 0 || config.blocks_per_sm > most) config.blocks_per_sm = most;
-  if (config.stripe_slack == -1) config.stripe_slack = kDefaultStripeSlack;
+  if (config.stripe_slack == -1) {
+    config.stripe_slack = choice->kernel.tile->family->is_sm90() ? 0 : kDefaultStripeSlack;
+  }
   return {};
+}
+
+int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_type) {
+  const double per_expert = static_cast<double>(m) * top_k / std::max(num_experts, 1);
+  for (const int size : {8, 16, 32, 48}) {
+    if (size == 8 && a_type.size_bits() == 8) continue;
+    if (per_expert < 0.9 * size) return size;
+  }
+  return 64;
+}
+
+// Sets *rows to those of the usable tile with the least cost, 0 if there is none. Other families
+// than sm90 take part with `preferred` rows alone: what others cost them is not known.
+static Status choose_rows(const MoeGemmArgs& given, int preferred, const DeviceInfo& device,
+                          int* rows) {
+  MoeGemmArgs args = given;
+  double least = 0;
+  *rows = 0;
+  for (const BuiltTile& tile : built_tiles()) {
+    const bool sm90 = tile.family->is_sm90();
+    if (!serves(tile, args, device) || (!sm90 && tile.rows != preferred)) continue;
+    args.block_size = tile.rows;
+    Kernel kernel;
+    Status status = find_kernel(args, tile, device, &kernel);
+    if (!status.ok()) return status;
+    if (!kernel.usable() || !divides_k(args, tile)) continue;
+    const double cost =
+        sm90 ? sm90_tile_cost(args, tile, device)
+             : marlin_cost(sm90_problem(args, device), tile.rows, args.a_type.size_bits());
+    if (*rows == 0 || cost < least) {
+      *rows = tile.rows;
+      least = cost;
+    }
+  }
+  return {};
+}
+
+Status choose_block_size(const MoeGemmArgs& args, const DeviceInfo& device, int* block_size) {
+  const int preferred = moe_gemm_block_size(args.m, args.num_experts, args.top_k, args.a_type);
+  int rows = 0;
+  Status status = choose_rows(args, preferred, device, &rows);
+  // Custom schemes may have few numbers of rows: then the next larger, or else the next smaller.
+  for (int size = preferred + 8; status.ok() && rows == 0 && size <= 64; size += 8) {
+    status = choose_rows(args, size, device, &rows);
+  }
+  for (int size = preferred - 8; status.ok() && rows == 0 && size >= 8; size -= 8) {
+    status = choose_rows(args, size, device, &rows);
+  }
+  *block_size = rows == 0 ? preferred : rows;
+  return status;
 }
 
 static std::string tile_text(int thread_k, int thread_n, int threads) {

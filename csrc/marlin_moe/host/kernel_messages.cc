@@ -1,5 +1,7 @@
 #include "kernel_messages.h"
 
+#include <set>
+
 #include "arguments.h"
 
 namespace marlin_moe {
@@ -17,6 +19,18 @@ std::string describe_kernel(const MoeGemmArgs& args, const MoeGemmConfig* config
   }
   return text + ", compute capability " + std::to_string(device.capability / 10) + "." +
          std::to_string(device.capability % 10);
+}
+
+// The block sizes that the arguments may have on a device, where theirs is none of them.
+static std::string other_block_sizes(const MoeGemmArgs& args, const DeviceInfo& device) {
+  std::set<int> sizes;
+  for (const BuiltTile& tile : built_tiles()) {
+    if (serves(tile, args, device)) sizes.insert(tile.rows);
+  }
+  if (sizes.empty() || sizes.count(args.block_size) > 0) return "";
+  std::string text;
+  for (const int size : sizes) text += (text.empty() ? "" : ", ") + std::to_string(size);
+  return "; or align tokens to another block_size: " + text;
 }
 
 Status no_kernel(const MoeGemmArgs& args, const MoeGemmConfig* config, const DeviceInfo& device,
@@ -39,6 +53,7 @@ Status no_kernel(const MoeGemmArgs& args, const MoeGemmConfig* config, const Dev
       message = "no kernel was built for " + what + built +
                 "; add its scheme to quant_schemes or extra_quant_schemes of the "
                 "marlin_moe_kernels target, or its family to cuda_archs";
+      if (config == nullptr) message += other_block_sizes(args, device);
   }
   return {StatusCode::kNoKernel, message};
 }

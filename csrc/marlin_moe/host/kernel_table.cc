@@ -7,6 +7,7 @@
 #include "cuda_status.h"
 #include "insert_only_map.h"
 #include "kernels_built.h"
+#include "marlin_moe/plan/sm90_tile.h"
 #include "marlin_moe/plan/tile_shape.h"
 
 namespace MARLIN_NAMESPACE_NAME {
@@ -23,6 +24,16 @@ static MarlinFuncPtr select_kernel(ScalarType a_type, ScalarType b_type, ScalarT
   return kernel;
 }
 
+#ifdef MARLIN_SM90_SELECTOR
+static MarlinFuncPtr select_sm90_kernel(ScalarType a_type, ScalarType b_type, ScalarType c_type,
+                                        ScalarType s_type, int block_rows, int thread_n,
+                                        int blocks_per_sm, int group_blocks) {
+  MarlinFuncPtr kernel = nullptr;
+#include MARLIN_SM90_SELECTOR
+  return kernel;
+}
+#endif
+
 }  // namespace MARLIN_NAMESPACE_NAME
 
 namespace marlin_moe {
@@ -34,10 +45,18 @@ MARLIN_FAMILIES_BUILT(MARLIN_FAMILY)
 #undef MARLIN_FAMILY
 }  // namespace families
 
+static constexpr BuiltTile sm90_built_tile(const KernelFamily* family, ScalarType a_type, int rows,
+                                           int thread_n, int blocks_per_sm) {
+  // A stage has 128 bytes of each row of A.
+  const int thread_k = 128 * 8 / a_type.size_bits();
+  return {family, a_type, rows, thread_k, thread_n, Sm90Tile{}.threads(), blocks_per_sm};
+}
+
 static constexpr BuiltTile kTiles[] = {
 #define MARLIN_TILE(family, a_type, rows, thread_k, thread_n, threads) \
   {&families::family, MARLIN_TYPE_NAMESPACE::a_type, rows, thread_k, thread_n, threads, 0},
-#define MARLIN_SM90_TILE(...)  // not launched yet
+#define MARLIN_SM90_TILE(family, a_type, rows, thread_n, blocks_per_sm) \
+  sm90_built_tile(&families::family, MARLIN_TYPE_NAMESPACE::a_type, rows, thread_n, blocks_per_sm),
     MARLIN_TILES_BUILT(MARLIN_TILE, MARLIN_SM90_TILE)
 #undef MARLIN_TILE
 #undef MARLIN_SM90_TILE
@@ -53,6 +72,10 @@ static int group_blocks(const MoeGemmArgs& args) {
   return size > 0 ? size / 16 : size;
 }
 
+static bool has_zero_points(const MoeGemmArgs& args) {
+  return args.b_type == MARLIN_TYPE_NAMESPACE::kU4;
+}
+
 static TileShape tile_shape(const MoeGemmArgs& args, const BuiltTile& tile) {
   TileShape shape{};
   shape.threads = tile.threads;
@@ -64,12 +87,36 @@ static TileShape tile_shape(const MoeGemmArgs& args, const BuiltTile& tile) {
   shape.b_bits = args.b_type.size_bits();
   shape.s_bits = args.s_type.size_bits();
   shape.group_blocks = group_blocks(args);
-  shape.has_zero_points = args.b_type == MARLIN_TYPE_NAMESPACE::kU4;
+  shape.has_zero_points = has_zero_points(args);
   return shape;
 }
 
+#ifdef MARLIN_SM90_SELECTOR
+static Kernel select_sm90(const MoeGemmArgs& args, const BuiltTile& built) {
+  Sm90Tile tile{};
+  tile.rows = built.rows;
+  tile.thread_n = built.thread_n;
+  tile.blocks_per_sm = built.blocks_per_sm;
+  tile.a_bits = args.a_type.size_bits();
+  tile.b_bits = args.b_type.size_bits();
+  tile.s_bits = args.s_type.size_bits();
+  tile.group_blocks = group_blocks(args);
+  tile.has_zero_points = has_zero_points(args);
+  Kernel kernel;
+  kernel.tile = &built;
+  kernel.shared_bytes = tile.shared_bytes(tile.stages());
+  kernel.function = MARLIN_NAMESPACE_NAME::select_sm90_kernel(
+      args.a_type, args.b_type, args.c_type, args.s_type, built.rows, built.thread_n,
+      built.blocks_per_sm, tile.group_blocks);
+  return kernel;
+}
+#endif
+
 // The kernel that was built for a tile, if there is one, before the device is asked.
 static Kernel select(const MoeGemmArgs& args, const BuiltTile& tile) {
+#ifdef MARLIN_SM90_SELECTOR
+  if (tile.family->is_sm90()) return select_sm90(args, tile);
+#endif
   const TileShape shape = tile_shape(args, tile);
   Kernel kernel;
   kernel.tile = &tile;

@@ -19,6 +19,7 @@ struct KernelFamily {
   bool no_other;   // whether it runs on that capability only
   int stages;      // depth of the pipeline; 0: as many as fit
 
+  bool is_sm90() const { return kernel == Template::MarlinSm90; }
   bool runs_on(const DeviceInfo& device) const {
     return no_other ? device.capability == capability : device.capability >= capability;
   }
@@ -28,12 +29,19 @@ struct KernelFamily {
 struct BuiltTile {
   const KernelFamily* family;
   ScalarType a_type;
-  int rows;  // of A and C: the block_size
-  int thread_k;
+  int rows;      // of A and C: the block_size
+  int thread_k;  // depth of a pipeline stage
   int thread_n;
   int threads;
   int blocks_per_sm;  // that the kernels were compiled for; 0: as many as fit
 };
+
+// Whether a tile serves arguments, whatever their block_size, if it has a kernel for their types.
+// Atomic additions are for the template Marlin alone.
+inline bool serves(const BuiltTile& tile, const MoeGemmArgs& args, const DeviceInfo& device) {
+  return tile.a_type == args.a_type && tile.family->runs_on(device) &&
+         !(args.atomic_reduce && tile.family->is_sm90());
+}
 
 // The tiles of all families, the family to prefer first. Which of them have a kernel for the other
 // types and the group size is for find_kernel() to say.

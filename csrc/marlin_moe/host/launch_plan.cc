@@ -48,8 +48,7 @@ static std::size_t permuted_a_bytes(const MoeGemmArgs& args) {
 static WorkspaceLayout workspace_layout(const MoeGemmArgs& args, const LaunchPlan& plan) {
   const DeviceInfo& device = *plan.device;
   const std::size_t permuted = permuted_a_bytes(args);
-  // A tile of one stage is never split.
-  const bool splits = plan.tile_stages > 1;
+  const bool splits = plan.k_splits > 1;
   const std::size_t partials =
       splits ? partial_bytes(*plan.kernel.tile, plan.config.blocks_per_sm, device) : 0;
   const std::size_t first = lock_bytes(device);
@@ -66,7 +65,7 @@ static int grid_blocks(const MoeGemmArgs& args, const LaunchPlan& plan) {
       static_cast<std::int64_t>(plan.device->multiprocessors) * plan.config.blocks_per_sm;
   const std::int64_t row_blocks = max_padded_ids(args) / args.block_size;
   const std::int64_t tiles = std::min(row_blocks * plan.n_tiles, resident);
-  return static_cast<int>(std::min(tiles * plan.tile_stages, resident));
+  return static_cast<int>(std::min(tiles * plan.k_splits, resident));
 }
 
 Status plan_launch(const MoeGemmArgs& args, const MoeGemmConfig* given, LaunchPlan* plan) {
@@ -78,7 +77,10 @@ Status plan_launch(const MoeGemmArgs& args, const MoeGemmConfig* given, LaunchPl
   plan->config = choice.config;
   plan->reason = choice.reason;
   plan->n_tiles = (args.n + plan->config.thread_n - 1) / plan->config.thread_n;
-  plan->tile_stages = args.k / plan->config.thread_k;
+  plan->tile_stages = (args.k + plan->config.thread_k - 1) / plan->config.thread_k;
+  // Stripes cut a tile between any stages; sm90 does where it pays.
+  const bool sm90 = choice.kernel.tile->family->is_sm90();
+  plan->k_splits = sm90 ? sm90_k_splits(sm90_problem(args, *plan->device)) : plan->tile_stages;
   plan->blocks = grid_blocks(args, *plan);
   plan->workspace = workspace_layout(args, *plan);
   return {};

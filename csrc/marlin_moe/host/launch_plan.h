@@ -27,6 +27,7 @@ struct LaunchPlan {
   int blocks = 0;           // of threads, of the grid
   int n_tiles = 0;          // tiles that cover n
   int tile_stages = 0;      // pipeline stages that cover k
+  int k_splits = 0;         // parts that a tile may be cut into along k, at most
   WorkspaceLayout workspace{};
 };
 

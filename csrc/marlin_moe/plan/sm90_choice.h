@@ -81,17 +81,20 @@ inline double sm90_cost(const Sm90Problem& problem, const Sm90TileId& tile) {
   const int n_tiles = (problem.n + tile.thread_n - 1) / tile.thread_n;
   const ExpectedBlocks blocks = expect_blocks(problem, tile.rows);
 
-  // The mean over the mean number of blocks and those a deviation away.
+  // The mean over the numbers of blocks, taken to be normally distributed: Gauss and Hermite's rule
+  // of three points.
   double compute = 0;
   for (int i = -1; i <= 1; ++i) {
-    const double tiles = std::max(1.0, std::round(blocks.mean + i * blocks.deviation)) * n_tiles;
+    const double weight = i == 0 ? 2.0 / 3 : 1.0 / 6;
+    const double count = std::round(blocks.mean + i * std::sqrt(3.0) * blocks.deviation);
+    const double tiles = std::max(1.0, count) * n_tiles;
     const double whole = std::floor(tiles / grid);
     const double rest = tiles - whole * grid;
-    compute += whole * (product + kTile * width) / 3;
+    compute += weight * whole * (product + kTile * width);
     if (rest > 0) {
       const double parts =
           std::clamp(std::floor(grid / rest), 1.0, static_cast<double>(sm90_k_splits(problem)));
-      compute += (product / parts + (kTile + (parts > 1 ? kPart : 0)) * width) / 3;
+      compute += weight * (product / parts + (kTile + (parts > 1 ? kPart : 0)) * width);
     }
   }
   const double active = problem.num_experts * (1 - std::exp(-problem.ids / problem.num_experts));
