@@ -34,7 +34,7 @@ TEGRA_CAPABILITIES = ["8.7", "8.8", "11.0"]
 #     architecture-specific variant runs nowhere else, so none is embedded. Empty: as asked for.
 #   template: the kernel template that its files instantiate.
 #   extra: whether it is beyond the documented families: it needs this module's kernels, and is left
-#     out where extra_families does not name it.
+#     out where extra_families does not name it. The flag's default names all of them.
 #   a_types, c_types: activation and output types its instantiations may have.
 #   stages: depth of the shared-memory pipeline; 0: as many stages as fit.
 #   tile_table: the table of quant_schemes.bzl that its tiles are in; empty: those of the schemes.

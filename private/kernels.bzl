@@ -160,7 +160,8 @@ def marlin_moe_kernels(
       extra_families: list of names of kernel families beyond the documented ones: `sm90`, which is
         for capability 9.0 alone, always compiled for `sm_90a`. Its kernels have another template
         and a selector of their own, `sm90_kernel_selector.h`. Default: the flag
-        `--@marlin_moe_kernels//:extra_families`; none with `kernel_hdrs` of another kernel tree.
+        `--@marlin_moe_kernels//:extra_families`, whose default is all of them; none with
+        `kernel_hdrs` of another kernel tree. `[]` leaves them out.
       srcs: hand-written CUDA sources that go with the kernels, such as the code that launches them.
         They can include `kernel_selector.h`, `hdrs` and `kernel_hdrs`, and are compiled for all
         architectures of the kernels.

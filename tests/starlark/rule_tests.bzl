@@ -59,7 +59,7 @@ generated_files_for_sm89_test = analysistest.make(
 generated_files_for_hopper_test = analysistest.make(
     _generated_files_impl,
     attrs = _generated_files_attrs,
-    config_settings = {_CUDA_ARCHS: "9.0", _EXTRA_FAMILIES: "sm90"},
+    config_settings = {_CUDA_ARCHS: "9.0"},
 )
 
 generated_files_for_hopper_without_sm90_test = analysistest.make(
