@@ -203,7 +203,7 @@ typedef struct marlin_moe_permute_scales_args {
   int32_t column_parts;
   const void* scales;
   void* out;
-  float* a_factor;
+  float* global_scales;
   void* stream;
 } marlin_moe_permute_scales_args;
 int marlin_moe_permute_scales(const marlin_moe_permute_scales_args* args);

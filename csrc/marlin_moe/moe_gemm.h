@@ -59,8 +59,10 @@ struct MoeGemmArgs {
   const void* b = nullptr;            // int32 [num_experts, k / 16, n * bits / 2], Marlin's layout
   const void* scales = nullptr;       // s_type [num_experts, num_groups, n], permuted
   const void* zero_points = nullptr;  // int32 [num_experts, num_groups, n / 8], kU4 only
-  const float* global_scales = nullptr;  // [num_experts], s_type kFE4M3fn (NVFP4) only
-  const void* bias = nullptr;            // c_type [num_experts, n], permuted; optional
+  // [num_experts], what an expert's scales are multiplied by: with s_type kFE4M3fn (NVFP4); with
+  // a_type kS8 as permute_scales() makes them, null: by nothing. Otherwise not looked at.
+  const float* global_scales = nullptr;
+  const void* bias = nullptr;  // c_type [num_experts, n], permuted; optional
   // Act-order, as sort_rows_by_group() makes them (prepare.h):
   const int* g_idx = nullptr;  // [num_experts, k], group of each row of B, ascending
   const int* perm = nullptr;   // [num_experts, k], column of A for each row of B

@@ -104,9 +104,8 @@ Status repack_rows(const RepackRowsArgs& args);
 //  - s_type = c_type: permuted, and multiplied by 2^d, d the exponent deficit of weights that the
 //    kernels dequantise: 8 (kFloat16) or 120 (kBFloat16) for b_type kFE4M3fn beside 16-bit
 //    activations, 9 for integer weights beside a_type kFE4M3fn;
-//  - the same in several groups beside a_type kS8: to int16 multiples of *a_factor, the largest
-//    magnitude / 4096, permuted; activations' scales have to be multiplied by it
-//    (quantize_activations() does);
+//  - the same in several groups beside a_type kS8: to int16 multiples of global_scales[expert], the
+//    expert's largest magnitude / 4096, permuted;
 //  - kFE4M3fn (NVFP4): to the upper byte of the kFloat16 number s * 2^7 without its sign, permuted;
 //  - kFE8M0fnu (MXFP4, MXFP8): permuted; of kFE2M1f weights beside a_type kFE4M3fn multiplied by
 //    2^6 as well. Beside 16-bit
@@ -127,9 +126,9 @@ struct PermuteScalesArgs {
   bool columns_first = false;          // the source is [num_experts, source_n, source_groups]
   const void* scales = nullptr;        // s_type [num_experts, source_groups, source_n]
   void* out = nullptr;                 // s_type [num_experts, num_groups, n]
-  // Beside a_type kS8: [1], aligned to 4 bytes. Needed with more than one group; with one, where
-  // there is nothing to multiply by, it may be null or becomes 1.
-  float* a_factor = nullptr;
+  // Beside a_type kS8: [num_experts], aligned to 4 bytes, for moe_gemm(). Needed with more than one
+  // group; with one, where there is nothing to multiply by, it may be null or becomes ones.
+  float* global_scales = nullptr;
   cudaStream_t stream = nullptr;
 };
 Status permute_scales(const PermuteScalesArgs& args);

@@ -114,7 +114,7 @@ class PermuteScalesArgs(Args):
     _fields_ = _fields(
         "num_experts num_groups n a_type b_type c_type s_type group_size columns_first "
         "source_n source_groups column_parts",
-        "scales out a_factor stream",
+        "scales out global_scales stream",
     )
 
 

@@ -41,7 +41,7 @@ def quantize_activations(
     Args:
       x: float16 or bfloat16 [m, k], k a multiple of 16; rows may have gaps, of multiples of 8.
       out_type: `kS8` (scale = largest magnitude / 127) or `kFE4M3fn` (likewise / 448).
-      factor: float32 [1], multiplies all scales: the a_factor of permute_scales().
+      factor: float32 [1], multiplies all scales: the a_factor of weights packed elsewhere.
       out: where the results go.
       stream: see the package's description, as for `empty`.
       empty: what makes the results.

@@ -49,11 +49,13 @@ class ExpertWeights:
         GROUP_SIZE_ACT_ORDER.
       s_type: type of the scales; None: the dtype of the tensor.
       zero_points: int32 [num_experts, num_groups, n / 8], from permute_zero_points(); kU4 only.
-      global_scales: float32 [num_experts], from scale_global_scales(); NVFP4 only.
+      global_scales: float32 [num_experts], from scale_global_scales() for NVFP4, from
+        permute_scales() for activations of kS8.
       bias: c_type [num_experts, n], from permute_bias(); optional.
       g_idx: int32 [num_experts, k], from sort_rows_by_group(); act-order only.
       perm: int32 [num_experts, k], likewise.
-      a_factor: float32 [1], from permute_scales(); fused_moe() with a_type kS8 and groups only.
+      a_factor: float32 [1], of weights packed elsewhere for activations of kS8 and groups: what all
+        scales are multiples of. fused_moe() only.
     """
 
     b: Tensor

@@ -139,18 +139,19 @@ class _Layer:
             self._check_quantisable()
 
     def _with_factor(self, name: str, weights: ExpertWeights) -> ExpertWeights:
-        """Returns weights whose a_factor is checked: without it, or with a wrong one, results are
-        wrong by that factor."""
+        """Returns weights whose a_factor is checked: without it or global scales, or with a wrong
+        one, results are wrong by that factor."""
         factor = self._call.optional(
             f"{name}.a_factor", weights.a_factor, ("float32",), (1,), "(1,)"
         )
         needed = self._a_type is ScalarType.S8 and weights.group_size > 0
-        if needed and factor is None:
+        if needed and factor is None and weights.global_scales is None:
             raise invalid(
-                f"{name}.a_factor",
+                f"{name}.global_scales",
                 "None",
-                "what permute_scales() returned with the scales: S8 activations need it where "
-                f"scales are in groups (group_size = {weights.group_size})",
+                "what permute_scales() returned with the scales: S8 activations need it, or the "
+                "a_factor of weights packed elsewhere, where scales are in groups (group_size = "
+                f"{weights.group_size})",
             )
         if factor is not None and not needed:
             allowed = "None: only S8 activations and scales in groups have one"

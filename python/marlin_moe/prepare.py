@@ -216,12 +216,12 @@ class PermutedScales(NamedTuple):
 
     Attributes:
       scales: s_type [num_experts, num_groups, n].
-      a_factor: float32 [1], what activations' scales have to be multiplied by: the `factor` of
-        quantize_activations(). None unless a_type is kS8 and scales are in groups.
+      global_scales: float32 [num_experts], of which an expert's scales are multiples. None unless
+        a_type is kS8 and scales are in several groups.
     """
 
     scales: Any
-    a_factor: Any
+    global_scales: Any
 
 
 def permute_scales(
@@ -281,14 +281,18 @@ def permute_scales(
             stream=call.stream,
             **types,
         )
-        factor = None
-        if types["a_type"] is ScalarType.S8 and group_size > 0:
-            factor, factor_view = call.output(
-                "out.a_factor", given.a_factor, ("float32",), (1,), "(1,)"
+        units = None
+        if types["a_type"] is ScalarType.S8 and group_size > 0 and groups > 1:
+            units, units_view = call.output(
+                "out.global_scales",
+                given.global_scales,
+                ("float32",),
+                (experts,),
+                "(num_experts,)",
             )
-            args.a_factor = factor_view.pointer
+            args.global_scales = units_view.pointer
         call.run("permute_scales", args)
-        return PermutedScales(result, factor)
+        return PermutedScales(result, units)
 
 
 def scale_global_scales(

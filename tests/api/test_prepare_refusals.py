@@ -52,7 +52,7 @@ GOOD: dict[str, tuple[dict[str, Any], list[tuple[str, int, bool]]]] = {
             "source_groups": 1,
             **COLUMNS,
         },
-        [("scales", 16, True), ("out", 16, True), ("a_factor", 4, True)],
+        [("scales", 16, True), ("out", 16, True), ("global_scales", 4, True)],
     ),
     "scale_global_scales": (
         {"num_experts": 8, "c_type": "FLOAT16"},

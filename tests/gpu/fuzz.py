@@ -163,6 +163,9 @@ def _pointer(context: Context) -> Change:
     rng, args = context.rng, context.problem.args
     name = rng.choice(list(_ALIGNMENTS))
     address = getattr(args, name)
+    if name == "global_scales" and context.problem.case.weights.a_type == "kS8":
+        misaligned = (address or 2**20) + rng.randrange(1, 4)  # null is 1, which is another result
+        return Change(context.past_shape, {name: misaligned}, word=name)
     if address is None:
         if name in _OPTIONAL:
             misaligned = rng.randrange(2**20) * 16 + 1

@@ -173,17 +173,19 @@ def store_exponent_scales(codes: Any, a_bits: int = 16, b_type: str = "kFE2M1f")
 FIXED_POINT_ONE = 4096
 
 
-def fixed_point_scales(scales: Any) -> tuple[Any, float]:
-    """Returns (int16 scales, factor): scales as multiples of factor, as int8 activations have them.
+def fixed_point_scales(scales: Any) -> tuple[Any, Any]:
+    """Returns scales [E, G, N] as int16 multiples of a unit, and the units [E].
 
-    The factor, the largest scale / FIXED_POINT_ONE, belongs into the activations' scales.
+    An expert's unit, its largest scale / FIXED_POINT_ONE, is its global scale: int8 activations
+    have both.
     """
-    factor = float(scales.max()) / FIXED_POINT_ONE
     if isinstance(scales, np.ndarray):
-        return np.rint(scales / factor).astype(np.int16), factor
+        units = scales.max(axis=(1, 2)) / FIXED_POINT_ONE
+        return np.rint(scales / units[:, None, None]).astype(np.int16), units
     import torch
 
-    return torch.round(scales / factor).to(torch.int16), factor
+    units = scales.amax(dim=(1, 2)) / FIXED_POINT_ONE
+    return torch.round(scales / units[:, None, None]).to(torch.int16), units
 
 
 def pack_zero_points(zero_points: Any, a_bits: int = 16) -> Any:

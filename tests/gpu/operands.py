@@ -139,7 +139,7 @@ class Problem:
         """Returns the codes of 8-bit activations, and keeps the scale of each row."""
         a_type = self.case.weights.a_type
         scales = values.abs().amax(dim=1, keepdim=True) / _A8_LARGEST[a_type]
-        self._a_scales = scales[:, 0] * self.weights.a_factor
+        self._a_scales = scales[:, 0].clone()
         units = values / scales
         if a_type == "kS8":
             return units.round().clamp(-127, 127).to(torch.int8).view(torch.uint8)
@@ -322,6 +322,34 @@ class Problem:
             other.case = replace(self.case, bias=False)
         if "topk_weights" in names:
             other._topk_weights = None
+        return other
+
+    @property
+    def a_scales(self) -> torch.Tensor | None:
+        """The scales of 8-bit activations."""
+        return self._a_scales
+
+    def with_a_scales(self, scales: torch.Tensor) -> Problem:
+        """Returns the problem on the same memory with other scales of its activations."""
+        other = copy.copy(self)
+        other.args = self._library.Args.from_buffer_copy(self.args)
+        other.args.a_scales = self._on_device(scales)
+        return other
+
+    def with_not_finite_rows(self, rows: list[int]) -> Problem:
+        """Returns the problem on the same memory with an infinity and a NaN in rows of A.
+
+        Of 8-bit activations they are in the scales.
+        """
+        if self._a_scales is not None:
+            scales = self._a_scales.clone()
+            scales[rows] = torch.nan
+            return self.with_a_scales(scales)
+        spoilt = self._a.clone()
+        spoilt[rows, 5], spoilt[rows, 6] = torch.inf, torch.nan
+        other = copy.copy(self)
+        other.args = self._library.Args.from_buffer_copy(self.args)
+        other.args.a = self._on_device(spoilt)
         return other
 
     def forced_config(self) -> Any:

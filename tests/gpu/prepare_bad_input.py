@@ -195,7 +195,7 @@ def _combinations(good: dict[str, Case]) -> Iterator[BadInput]:
     yield BadInput(good["repack_awq"], {"b_type": "kU4", "source_k": 32}, "qzeros")
     scales = good["permute_scales"]
     yield BadInput(scales, {"group_size": -1}, "num_groups")
-    yield BadInput(scales, {"a_type": "kS8"}, "a_factor")
+    yield BadInput(scales, {"a_type": "kS8"}, "global_scales")
     yield BadInput(scales, {"b_type": "kFE2M1f"}, "s_type")
     yield BadInput(scales, {"c_type": "kBFloat16"}, "s_type")
     yield BadInput(

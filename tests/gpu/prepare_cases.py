@@ -300,7 +300,7 @@ def _padded_columns(padding: _Padding) -> Iterator[Case]:
     codes = _rng(padding.n).integers(0, 128, shape, dtype=np.uint8)
     padded_codes = padding.pad(codes, groups)
     padded_halves = padding.pad(halves, groups)
-    multiples, factor = reference.fixed_point_scales(padded_halves, False)
+    multiples, units = reference.fixed_point_scales(padded_halves, False)
     permute = reference.permute_columns
     # (a_type, b_type, s_type, the source, the result)
     kinds: list[tuple[str, str, str, np.ndarray, np.ndarray]] = [
@@ -320,8 +320,8 @@ def _padded_columns(padding: _Padding) -> Iterator[Case]:
                 {"scales": np.ascontiguousarray(source.transpose(order))},
                 {"out": out},
             )
-            outputs = {**case.outputs, "a_factor": np.array([factor])} if a_type == "kS8" else None
-            yield replace(case, outputs=outputs) if outputs else case
+            extra = {"global_scales": units} if a_type == "kS8" else {}
+            yield replace(case, outputs={**case.outputs, **extra})
     bias = _half_scales(padding.n, (padding.experts, 1, padding.source_n), True)
     yield Case(
         f"permute_bias padded {padding.label}",
@@ -371,13 +371,17 @@ def _fixed_point_cases() -> Iterator[Case]:
             if (experts, n) == (2, 192):
                 scales[:] = 0
             if groups == 1:  # a scale per channel, which stays what it is
-                multiples, factor = scales, np.float32(1)
+                multiples, units = scales, np.ones(experts, np.float32)
             else:
-                multiples, factor = reference.fixed_point_scales(scales, bfloat16)
+                if experts > 1:  # far apart, and one that is not a number
+                    scales[1:] = reference.scale_bits(scales[1:], -12, bfloat16)
+                if experts == 8:
+                    scales[5, 3, 7] = 0x7FC0 if bfloat16 else 0x7C00
+                multiples, units = reference.fixed_point_scales(scales, bfloat16)
             types = {"a_type": "kS8", "b_type": "kU4B8", "c_type": c_type, "s_type": c_type}
             out = reference.permute_columns(multiples.view(np.uint16), channel=True)
             for case in _scale_cases(f"S8 {c_type[1:]}", types, group_size, scales, out, None):
-                yield replace(case, outputs={**case.outputs, "a_factor": np.array([factor])})
+                yield replace(case, outputs={**case.outputs, "global_scales": units})
 
 
 def permute_scales_cases() -> Iterator[Case]:

@@ -181,13 +181,17 @@ def exponent_scales(scales: np.ndarray, eight_bit_a: bool, b_type: str = "kFE2M1
     return permute_columns(np.where(scales == 255, scales, raised), channel=True)
 
 
-def fixed_point_scales(bits: np.ndarray, bfloat16: bool) -> tuple[np.ndarray, np.float32]:
-    """Returns 16-bit scales as int16 multiples of a factor, and the factor: the largest / 4096."""
+def fixed_point_scales(bits: np.ndarray, bfloat16: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Returns 16-bit scales [E, G, N] as int16 multiples of a unit of each expert, and the units.
+
+    An expert's unit is its largest magnitude / 4096. Where that is no number, the multiples are 0.
+    """
     values = half_values(bits, bfloat16)
-    factor = np.abs(values).max() / np.float32(4096)
-    if factor == 0:
-        return np.zeros(bits.shape, np.int16), factor
-    return np.rint(values / factor).astype(np.int16), factor
+    units = (np.abs(values).max(axis=(1, 2)) / np.float32(4096)).astype(np.float32)
+    usable = np.isfinite(units) & (units > 0)
+    divisors = np.where(usable, units, np.float32(1))[:, None, None]
+    multiples = np.where(usable[:, None, None], np.rint(values / divisors), np.float32(0))
+    return multiples.astype(np.int16), units
 
 
 def quantise_rows(values: np.ndarray, e4m3: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -172,13 +172,23 @@ def test_scales_are_multiplied_by_powers_of_two_exactly() -> None:
 
 def test_fixed_point_scales_are_within_half_a_step() -> None:
     values = np.random.default_rng(17).random((2, 3, 64)).astype(np.float32)
+    values[1] *= 2.0**-6
     for bfloat16 in (False, True):
         bits = fast.half_bits(values, bfloat16)
         exact = fast.half_values(bits, bfloat16)
-        multiples, factor = fast.fixed_point_scales(bits, bfloat16)
-        assert multiples.max() == 4096 and factor == exact.max() / 4096
-        assert (np.abs(multiples * factor - exact) <= factor * 0.5001).all()
-    assert fast.fixed_point_scales(np.zeros(4, np.uint16), False)[1] == 0
+        multiples, units = fast.fixed_point_scales(bits, bfloat16)
+        for expert, unit in enumerate(units):
+            assert multiples[expert].max() == 4096 and unit == exact[expert].max() / 4096
+            assert (np.abs(multiples[expert] * unit - exact[expert]) <= unit * 0.5001).all()
+    assert not fast.fixed_point_scales(np.zeros((2, 1, 4), np.uint16), False)[1].any()
+
+
+def test_a_scale_that_is_no_number_spoils_its_expert_alone() -> None:
+    values = np.ones((3, 2, 8), np.float32)
+    values[0, 1, 3], values[2, 0, 0] = np.nan, np.inf
+    multiples, units = fast.fixed_point_scales(fast.half_bits(values, False), False)
+    assert np.isnan(units[0]) and units[1] == 2.0**-12 and np.isinf(units[2])
+    assert not multiples[[0, 2]].any() and (multiples[1] == 4096).all()
 
 
 def test_int8_rows_are_within_half_a_step() -> None:

@@ -118,6 +118,41 @@ def one_group_is_a_scale_per_channel(bench: Bench) -> str:
     return ""
 
 
+def one_unit_for_all_experts(bench: Bench) -> str:
+    """Int8 activations: without global scales a factor of all weights may be in A's scales."""
+    if bench.key.a_type != "kS8":
+        return "of int8 activations only"
+    problem = bench.problem(37, num_experts=1, top_k=1, bias=True)
+    bench.checked_run(problem)
+    if problem.args.global_scales is None:  # a scale per channel: no factor either way
+        factor = torch.tensor([0.75], device=bench.device)
+        problem.args.global_scales = factor.data_ptr()
+        scaled = problem.with_a_scales(problem.a_scales / 0.75)
+    else:
+        problem.args.global_scales = None
+        scaled = problem.with_a_scales(problem.a_scales * problem.weights.global_scales)
+    result = Result(problem.case.name, "special")
+    compare(problem, bench.run(scaled), result)
+    if result.status != "pass":
+        raise CheckFailedError(f"{problem.case.name}: {result.detail}")
+    return ""
+
+
+def not_finite_stays_in_its_token(bench: Bench) -> str:
+    """A NaN or an infinity in a row of A, or in its scale, changes no other row."""
+    problem = bench.problem(37, num_experts=3)
+    expected = bench.checked_run(problem)
+    spoilt = problem.with_not_finite_rows([4, 21])
+    bits = bench.run(spoilt)
+    rows = torch.arange(len(bits), device=bits.device) // problem.case.top_k
+    mine = (rows == 4) | (rows == 21)
+    if not torch.equal(bits[~mine], expected[~mine]):
+        raise CheckFailedError(f"{problem.case.name}: rows of other tokens changed")
+    if bool(torch.isfinite(problem.values(bits[mine])).any()):
+        raise CheckFailedError(f"{problem.case.name}: finite numbers in a row of NaN")
+    return ""
+
+
 def extreme_operands(bench: Bench) -> str:
     """Sums of the largest activations, codes and scales overflow nothing, however long they are."""
     for k in (256, 2048, 14336):
@@ -312,7 +347,8 @@ def _bad_pointers(args: Any) -> Iterator[_BadInput]:
     of_scheme = ("zero_points", "global_scales", "a_scales", "g_idx", "perm")
     given = [name for name in of_scheme if getattr(args, name)]
     codes = ("invalid_argument", "insufficient_workspace")
-    for name in required + given:
+    optional = ["global_scales"] if args.a_scales else []  # with int8 activations: null is 1
+    for name in required + [name for name in given if name not in optional]:
         yield _BadInput(name, {name: None}, codes)
     for name in [*required, "bias", "topk_weights", *given]:
         yield _BadInput(name, {name: getattr(args, name) + 2}, codes)
@@ -391,6 +427,8 @@ _SMALL: list[Callable[[Bench], str]] = [
     parallel_flag_changes_nothing,
     every_block_size,
     one_group_is_a_scale_per_channel,
+    one_unit_for_all_experts,
+    not_finite_stays_in_its_token,
     extreme_operands,
     repeated_runs,
     one_workspace_for_many_shapes,

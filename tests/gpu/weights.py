@@ -26,6 +26,8 @@ _OUTPUT_SIZE = 1.5
 _E4M3_MASKS = (0x7F, 0x3F, 0x0F)
 # MXFP4's scales reach far: experts and columns differ by these powers of two.
 _EXPERT_POWERS = (0, -40, 0, 20)
+# With int8 activations experts differ by up to 2^15: each of them has a unit of its scales.
+_S8_EXPERT_POWERS = (0, -12, 3, -6)
 _COLUMN_POWERS = (0, 0, -6, -20)
 _CACHE_BYTES = 4 << 30
 
@@ -50,7 +52,6 @@ class Weights:
         them; None where the scheme has none.
       num_groups: scale rows of an expert.
       magnitudes: float64 [experts], power of two that an expert's outputs and bias are scaled by.
-      a_factor: what the activations' scales have to be multiplied by.
     """
 
     def __init__(self, key: WeightKey, experts: int, device: str, home: str, seed: int) -> None:
@@ -58,14 +59,17 @@ class Weights:
         self.key = key
         self.experts = experts
         self.num_groups = key.k // key.group_length
-        self.a_factor = 1.0
         self.global_scales: torch.Tensor | None = None
         self._home = home
         self._generator = torch.Generator(device=home).manual_seed(seed)
         self._global: torch.Tensor | None = None
         self._dequantised: dict[int, torch.Tensor] = {}
         self._column_sizes: dict[int, torch.Tensor] = {}
-        powers = _EXPERT_POWERS if key.s_type == "kFE8M0fnu" else (0,)
+        powers = (0,)
+        if key.s_type == "kFE8M0fnu":
+            powers = _EXPERT_POWERS
+        elif key.a_type == "kS8" and not key.per_channel and not key.extreme:
+            powers = _S8_EXPERT_POWERS
         self._powers = torch.tensor([powers[e % len(powers)] for e in range(experts)], device=home)
         self.magnitudes = torch.exp2(self._powers.double())
         self._codes = self._make_codes()
@@ -129,7 +133,10 @@ class Weights:
                 codes.fill_(0x7E)
             return number_formats.decode(codes, key.s_type), codes
         if key.a_type == "kS8" and not key.per_channel:
-            stored, self.a_factor = layouts.fixed_point_scales(self._spread(*shape).double() * size)
+            sizes = self._spread(*shape).double() * size * self.magnitudes[:, None, None]
+            stored, units = layouts.fixed_point_scales(sizes)
+            self.global_scales = units.float()
+            self._global = self.global_scales.double()
             return stored.double(), stored.view(DTYPES[key.c_type])
         deficit = exponent_deficit(key)
         stored = self._spread(*shape) * size * 2.0**deficit
@@ -184,7 +191,7 @@ class Weights:
         self.bias = layouts.permute_channel(self._bias).to(device)
 
     def dequantised(self, expert: int) -> torch.Tensor:
-        """Returns the float64 weights [k, n] of an expert, but for a_factor."""
+        """Returns the float64 weights [k, n] of an expert."""
         known = self._dequantised.get(expert)
         if known is not None:
             return known

@@ -163,7 +163,7 @@ int marlin_moe_permute_scales(const marlin_moe_permute_scales_args* args) {
   begin("permute_scales");
   FIELD(struct_size), FIELD(num_experts), FIELD(num_groups), FIELD(n), FIELD(a_type);
   FIELD(b_type), FIELD(c_type), FIELD(s_type), FIELD(group_size), FIELD(columns_first);
-  FIELD(scales), FIELD(out), FIELD(a_factor), FIELD(stream);
+  FIELD(scales), FIELD(out), FIELD(global_scales), FIELD(stream);
   return end();
 }
 

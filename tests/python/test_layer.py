@@ -304,7 +304,9 @@ def test_the_factor_of_grouped_scales_is_needed_for_s8_alone(
     others = {"gate_up", "down"} - {name}
     for other in others:
         given[other] = dataclasses.replace(given[other], a_factor=factor)
-    with pytest.raises(InvalidArgumentError, match=rf"^{name}.a_factor = None is not allowed.*S8"):
+    with pytest.raises(
+        InvalidArgumentError, match=rf"^{name}.global_scales = None is not allowed.*S8"
+    ):
         run(memory, given, a_type="kS8")
     for other in others:
         given[other] = dataclasses.replace(given[other], a_factor=None)

@@ -100,7 +100,7 @@ def test_permute_scales(stub: Stub, memory: Memory) -> None:
         scales, b_type="kU4B8", group_size=128, stream=STREAM, empty=memory
     )
     assert (result.scales.shape, result.scales.dtype) == ((EXPERTS, 2, N), "float16")
-    assert result.a_factor is None
+    assert result.global_scales is None
     assert fields_of(stub, "permute_scales") == {
         "num_experts": EXPERTS,
         "num_groups": 2,
@@ -113,7 +113,7 @@ def test_permute_scales(stub: Stub, memory: Memory) -> None:
         "columns_first": 0,
         "scales": scales.pointer,
         "out": result.scales.pointer,
-        "a_factor": 0,
+        "global_scales": 0,
     }
 
 
@@ -129,10 +129,11 @@ def test_permute_scales_beside_int8(stub: Stub, memory: Memory) -> None:
         empty=memory,
     )
     assert result.scales.shape == (EXPERTS, 2, N)
-    assert (result.a_factor.shape, result.a_factor.dtype) == ((1,), "float32")
+    units = result.global_scales
+    assert (units.shape, units.dtype) == ((EXPERTS,), "float32")
     fields = fields_of(stub, "permute_scales")
     assert (fields["num_groups"], fields["n"], fields["columns_first"]) == (2, N, 1)
-    assert fields["a_factor"] == result.a_factor.pointer
+    assert fields["global_scales"] == units.pointer
 
 
 def test_permute_scales_in_bytes(stub: Stub, memory: Memory) -> None:

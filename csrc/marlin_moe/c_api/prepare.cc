@@ -68,7 +68,7 @@ static Status convert(const marlin_moe_permute_scales_args& from, PermuteScalesA
   to->columns_first = from.columns_first != 0;
   to->scales = from.scales;
   to->out = from.out;
-  to->a_factor = from.a_factor;
+  to->global_scales = from.global_scales;
   to->stream = to_stream(from.stream);
   Status status = to_type("a_type", from.a_type, &to->a_type);
   if (status.ok()) status = to_type("b_type", from.b_type, &to->b_type);

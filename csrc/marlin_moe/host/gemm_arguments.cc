@@ -13,7 +13,9 @@ static bool has_zero_points(const MoeGemmArgs& args) {
 }
 
 static bool has_global_scales(const MoeGemmArgs& args) {
-  return args.s_type == MARLIN_TYPE_NAMESPACE::kFE4M3fn;
+  const bool optional = args.a_type == MARLIN_TYPE_NAMESPACE::kS8;
+  return args.s_type == MARLIN_TYPE_NAMESPACE::kFE4M3fn ||
+         (optional && args.global_scales != nullptr);
 }
 
 // Which of these go together is what kernels were built for.

@@ -165,16 +165,19 @@ class Epilogue {
 
   __device__ __forceinline__ ColumnTerms column_terms(int expert, unsigned column) const {
     float factor = power_of_two(Multiplier::kSumPower);
-    if constexpr (Traits::kGlobalScale) factor *= __ldg(params_.global_scales + expert);
+    if (Traits::kGlobalScale || (Traits::kMayHaveGlobalScale && params_.global_scales != nullptr)) {
+      factor *= __ldg(params_.global_scales + expert);
+    }
     ColumnTerms terms{};
-#pragma unroll
-    for (int i = 0; i < kUnit; ++i) terms.scale[i] = factor;
     if constexpr (Traits::kChannel) load_permuted(terms.scale, params_.scales, expert, column);
+#pragma unroll
+    for (int i = 0; i < kUnit; ++i)
+      terms.scale[i] = Traits::kChannel ? terms.scale[i] * factor : factor;
     if (params_.bias != nullptr) load_permuted(terms.bias, params_.bias, expert, column);
     return terms;
   }
-  static constexpr bool kScalesColumns =
-      Traits::kChannel || Traits::kGlobalScale || Multiplier::kSumPower != 0;
+  static constexpr bool kScalesColumns = Traits::kChannel || Traits::kGlobalScale ||
+                                         Traits::kMayHaveGlobalScale || Multiplier::kSumPower != 0;
 
   static __device__ __forceinline__ float power_of_two(int power) {
     return __int_as_float((127 + power) << 23);

@@ -26,7 +26,7 @@ struct KernelParams {
   const void* scales;
   const void* zero_points;
   const void* bias;            // null: none
-  const float* global_scales;  // NVFP4
+  const float* global_scales;  // NVFP4; null or not with int8 A
   const float* a_scales;       // 8-bit A
   void* c;
   const int* g_idx;

@@ -62,6 +62,8 @@ struct KernelTraits {
   static constexpr int kBChunks = kShape.b_bits / 4;
   // NVFP4's blocks have a scale each, and each expert one more.
   static constexpr bool kGlobalScale = kSId == MARLIN_TYPE_NAMESPACE::kFE4M3fn.id();
+  // Int8 activations have group scales in fixed point, of which each expert may have a unit.
+  static constexpr bool kMayHaveGlobalScale = kAId == MARLIN_TYPE_NAMESPACE::kS8.id();
   // Accumulator tiles of four floats per m block: 8 columns each, transposed 16 columns.
   static constexpr int kAccTiles = kTransposed ? 4 : kWarpColumns / 8;
 

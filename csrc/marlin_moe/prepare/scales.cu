@@ -51,15 +51,15 @@ __device__ __forceinline__ float scale_value(std::uint16_t bits) {
   return __half2float(__ushort_as_half(bits));
 }
 
-// A 16-bit scale as a multiple of *factor, in 16 bits.
+// A 16-bit scale as a multiple of its expert's unit, in 16 bits. A block has one expert.
 template <bool kBFloat16>
 struct FixedPointScale {
   using Scale = std::uint16_t;
-  const float* factor;
+  const float* units;
   __device__ __forceinline__ Scale operator()(Scale bits) const {
-    if (*factor == 0.0f) return 0;
-    const int multiple = __float2int_rn(__fdiv_rn(scale_value<kBFloat16>(bits), *factor));
-    return static_cast<Scale>(multiple);
+    const float unit = units[blockIdx.y];
+    if (unit == 0.0f) return 0;
+    return static_cast<Scale>(__float2int_rn(__fdiv_rn(scale_value<kBFloat16>(bits), unit)));
   }
 };
 
@@ -137,40 +137,47 @@ static Status launch_scales(const char* name, int num_experts, const ScaleShape&
 // What the largest magnitude is a multiple of, in fixed point.
 static constexpr float kFixedPointOne = 4096.0f;
 
-// Raises *factor, which starts at 0, to the largest magnitude / kFixedPointOne. Magnitudes are not
-// negative, so that their bits have the order of the numbers.
+// Raises units[expert], which start at 0, to the expert's largest magnitude / kFixedPointOne. As
+// integers, magnitudes have the order of the numbers, and NaN is above all of them: it is kept.
 template <bool kBFloat16>
-__global__ void find_factor_kernel(std::int64_t count, const std::uint16_t* scales, float* factor) {
-  float largest = 0.0f;
+__global__ void find_units_kernel(std::int64_t count, const std::uint16_t* scales, float* units) {
+  const std::uint16_t* own = scales + blockIdx.y * count;
+  int largest = 0;
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
        i += static_cast<std::int64_t>(gridDim.x) * blockDim.x) {
-    largest = fmaxf(largest, fabsf(scale_value<kBFloat16>(scales[i])));
+    largest = max(largest, __float_as_int(fabsf(scale_value<kBFloat16>(own[i]))));
   }
   for (int distance = 16; distance > 0; distance /= 2) {
-    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, distance));
+    largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, distance));
   }
   if (threadIdx.x % 32 == 0) {
-    atomicMax(reinterpret_cast<int*>(factor), __float_as_int(largest / kFixedPointOne));
+    const float unit = __int_as_float(largest) / kFixedPointOne;
+    atomicMax(reinterpret_cast<int*>(units + blockIdx.y), __float_as_int(unit));
   }
 }
 
-__global__ void write_factor_kernel(float value, float* factor) { *factor = value; }
+__global__ void write_ones_kernel(int count, float* ones) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i < count) ones[i] = 1.0f;
+}
 
 template <bool kBFloat16>
 static Status fixed_point_scales(const PermuteScalesArgs& args, const ScaleShape& shape) {
   const char* name = "permute_scales";
-  Status status = cuda_status(cudaMemsetAsync(args.a_factor, 0, sizeof(float), args.stream), name);
+  const std::size_t bytes = static_cast<std::size_t>(args.num_experts) * sizeof(float);
+  Status status = cuda_status(cudaMemsetAsync(args.global_scales, 0, bytes, args.stream), name);
   if (!status.ok()) return status;
   const std::int64_t count =
-      static_cast<std::int64_t>(args.num_experts) * shape.source_groups * shape.columns.source_n;
-  constexpr std::int64_t kMostBlocks = 1024;
+      static_cast<std::int64_t>(shape.source_groups) * shape.columns.source_n;
+  constexpr std::int64_t kMostBlocks = 64;  // of an expert
   const std::int64_t blocks = std::min(kMostBlocks, (count + kScaleThreads - 1) / kScaleThreads);
-  status = launch(name, find_factor_kernel<kBFloat16>, dim3(static_cast<unsigned>(blocks)),
-                  kScaleThreads, 0, args.stream, count,
-                  static_cast<const std::uint16_t*>(args.scales), args.a_factor);
+  const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(args.num_experts));
+  status = launch(name, find_units_kernel<kBFloat16>, grid, kScaleThreads, 0, args.stream, count,
+                  static_cast<const std::uint16_t*>(args.scales), args.global_scales);
   if (!status.ok()) return status;
-  return launch_scales(name, args.num_experts, shape, FixedPointScale<kBFloat16>{args.a_factor},
-                       args.scales, args.out, args.stream);
+  return launch_scales(name, args.num_experts, shape,
+                       FixedPointScale<kBFloat16>{args.global_scales}, args.scales, args.out,
+                       args.stream);
 }
 
 // The power of two by which dequantised weights are too small, which scales of the output's type
@@ -231,9 +238,9 @@ Status permute_scales(const PermuteScalesArgs& args) {
   const bool per_column = scale_group_size(args.group_size, args.num_groups) == kGroupSizeChannel;
   const bool fixed_point = args.a_type == types::kS8 && !per_column;
   if (fixed_point) {
-    checker.pointer("a_factor", args.a_factor, 4);
+    checker.pointer("global_scales", args.global_scales, 4);
   } else if (args.a_type == types::kS8) {
-    checker.optional_pointer("a_factor", args.a_factor, 4);
+    checker.optional_pointer("global_scales", args.global_scales, 4);
   }
   if (!checker.ok()) return checker.status();
 
@@ -258,9 +265,10 @@ Status permute_scales(const PermuteScalesArgs& args) {
     return args.s_type == types::kFloat16 ? fixed_point_scales<false>(args, shape)
                                           : fixed_point_scales<true>(args, shape);
   }
-  if (args.a_type == types::kS8 && args.a_factor != nullptr) {
-    Status status = launch("permute_scales", write_factor_kernel, dim3(1), 1, 0, args.stream, 1.0f,
-                           args.a_factor);
+  if (args.a_type == types::kS8 && args.global_scales != nullptr) {
+    const int blocks = (args.num_experts + kScaleThreads - 1) / kScaleThreads;
+    Status status = launch("permute_scales", write_ones_kernel, dim3(static_cast<unsigned>(blocks)),
+                           kScaleThreads, 0, args.stream, args.num_experts, args.global_scales);
     if (!status.ok()) return status;
   }
   const int deficit = exponent_deficit(args);
