@@ -67,6 +67,18 @@ struct LaunchRecord {
 };
 thread_local LaunchRecord last_launch;
 
+// What the runtime keeps of a thread's last failure, and the function that is to fail.
+thread_local cudaError_t last_error = cudaSuccess;
+thread_local Function failing = kNumFunctions;
+
+// Counts a call and returns what it does: its error, which is kept, if it fails.
+cudaError_t result_of(Function function, cudaError_t error = cudaSuccess) {
+  ++calls[function];
+  if (function == failing) error = cudaErrorUnknown;
+  if (error != cudaSuccess) last_error = error;
+  return error;
+}
+
 }  // namespace
 
 void* operator new(std::size_t bytes) {
@@ -80,62 +92,59 @@ void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 extern "C" {
 
 cudaError_t cudaGetDevice(int* device) {
-  ++calls[kGetDevice];
   *device = current_device;
-  return cudaSuccess;
+  return result_of(kGetDevice);
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
-  ++calls[kGetAttribute];
   const bool old = device >= kFirstOldDevice;
   switch (attribute) {
     case cudaDevAttrMultiProcessorCount:
       *value = kMultiprocessors;
-      return cudaSuccess;
+      break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
       *value = old ? 101376 : 232448;
-      return cudaSuccess;
+      break;
     case cudaDevAttrComputeCapabilityMajor:
       *value = old ? 8 : 9;
-      return cudaSuccess;
+      break;
     case cudaDevAttrComputeCapabilityMinor:
       *value = old ? 6 : 0;
-      return cudaSuccess;
+      break;
     default:
-      return cudaErrorInvalidValue;
+      return result_of(kGetAttribute, cudaErrorInvalidValue);
   }
+  return result_of(kGetAttribute);
 }
 
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void* function) {
-  ++calls[kFuncGetAttributes];
   const void* deep = reinterpret_cast<const void*>(MARLIN_NAMESPACE_NAME::fake_deep_tile);
   const bool has_code = current_device < kFirstOldDevice || function != deep;
-  return has_code ? cudaSuccess : cudaErrorNoKernelImageForDevice;
+  return result_of(kFuncGetAttributes, has_code ? cudaSuccess : cudaErrorNoKernelImageForDevice);
 }
 
 cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) {
-  ++calls[kFuncSetAttribute];
-  return cudaSuccess;
+  return result_of(kFuncSetAttribute);
 }
 
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const void*, int,
                                                           std::size_t) {
-  ++calls[kOccupancy];
   *blocks = 3;
-  return cudaSuccess;
+  return result_of(kOccupancy);
 }
 
 cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void** arguments,
                              std::size_t shared_bytes, cudaStream_t) {
-  ++calls[kLaunchKernel];
   last_launch = {function, grid.x, block.x, shared_bytes,
                  *static_cast<const KernelParams*>(arguments[0])};
-  return cudaSuccess;
+  return result_of(kLaunchKernel);
 }
 
 cudaError_t cudaGetLastError() {
   ++calls[kGetLastError];
-  return cudaSuccess;
+  const cudaError_t error = last_error;
+  last_error = cudaSuccess;
+  return error;
 }
 
 const char* cudaGetErrorString(cudaError_t) { return "an error"; }
@@ -325,6 +334,29 @@ void check_other_sizes() {
              static_cast<const char*>(last_launch.params.a) + 17 * 2 * 2048 * 2 ==
                  static_cast<const char*>(gathered.workspace) + needed,
          "the gathered rows end the workspace");
+}
+
+// The last error of the runtime after a call is what the caller left there: nothing of the call's.
+void check_last_error() {
+  MoeGemmArgs args = arguments(64, 1024, 2048, 16);
+  int device = 20;  // unknown so far, so that all of it is asked
+  for (const Function function : {kGetDevice, kGetAttribute, kFuncGetAttributes, kFuncSetAttribute,
+                                  kOccupancy, kLaunchKernel}) {
+    current_device = device++;
+    failing = function;
+    const Status status = marlin_moe::moe_gemm(args);
+    failing = kNumFunctions;
+    expect(status.code == StatusCode::kCudaError && last_error == cudaSuccess,
+           std::string("an error of ") + kNames[function] + " is returned and not left behind");
+  }
+  last_error = cudaErrorInvalidValue;
+  current_device = 0;
+  expect(marlin_moe::moe_gemm(args).ok() && last_error == cudaErrorInvalidValue,
+         "a call that succeeds leaves an error of the caller's");
+  args.n = 1;
+  expect(!marlin_moe::moe_gemm(args).ok() && last_error == cudaErrorInvalidValue,
+         "so does a refusal");
+  last_error = cudaSuccess;
 }
 
 void check_refusals() {
@@ -526,6 +558,7 @@ void check_block_sizes() {
 
 int main() {
   check_calls();
+  check_last_error();
   check_sm90_launch();
   check_families();
   check_block_sizes();

@@ -9,9 +9,13 @@
 
 namespace marlin_moe {
 
-// kCudaError for an error, naming `what` failed: a function of the runtime, or a kernel.
+// kCudaError for an error that a function of the runtime has just returned, naming `what` failed:
+// the function, or a kernel. The runtime keeps it as the thread's last error too, where the
+// caller's next check would take it for its own: it is cleared. An error of the caller's, before
+// calls that succeed, stays.
 inline Status cuda_status(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return {};
+  (void)cudaGetLastError();
   return {StatusCode::kCudaError, std::string(what) + ": " + cudaGetErrorString(error)};
 }
 
