@@ -27,8 +27,8 @@ struct QuantizeActivationsArgs {
   std::int64_t x_stride = 0;                            // elements, at least k, a multiple of 8
   void* out = nullptr;                                  // out_type [m, k]
   float* scales = nullptr;                              // [m], aligned to 4 bytes
-  // Optional, aligned to 4 bytes: [1], a factor of all scales, such as weights packed elsewhere have
-  // one for all experts. Values are rounded as without it.
+  // Optional, aligned to 4 bytes: [1], a factor of all scales, such as weights packed elsewhere
+  // have one for all experts. Values are rounded as without it.
   const float* factor = nullptr;
   cudaStream_t stream = nullptr;
 };
