@@ -111,6 +111,8 @@ def _kernel_kinds(family, schemes):
 def _tile_costs(family, scheme, a_type, c_type, group):
     """Returns a dict from the tiles of a scheme's kernels of one kind to what each costs."""
     if family["tile_table"]:
+        if bits_of(a_type) == 16 and c_type != a_type:
+            return {}
         s_type = scheme["s_type"] or c_type
         return {
             tile: SM90_KERNEL_COST

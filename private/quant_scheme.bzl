@@ -47,7 +47,8 @@ def quant_scheme(
       group_blocks: list of the numbers of 16-row blocks in K that share a scale; -1: one scale per
         column, 0: act-order.
       c_type: list of output types, each combined with each activation type. Default: the activation
-        type itself, which 16-bit activations require.
+        type itself. 16-bit activations may have an output of the other 16-bit type, with scales of
+        the output's type, which are applied to float sums: slower than an output of their own type.
       s_type: type of the weight scales. Default: the output type.
 
     Returns:
@@ -178,11 +179,7 @@ def tiles_of(scheme):
 def _check_activation(scheme, a_type):
     """Checks what an activation type demands of c_type, tiles and b_type."""
     with_a = "a_type = " + _spelled(a_type)
-    if bits_of(a_type) == 16:
-        for c_type in scheme["c_type"]:
-            if c_type != a_type:
-                return _refusal(scheme, "c_type", c_type, a_type, with_a)
-    else:
+    if bits_of(a_type) != 16:
         if not scheme["c_type"]:
             allowed = "one or more of " + _listed(_types_of_role("c"))
             return _refusal(scheme, "c_type", [], allowed, with_a)
@@ -203,15 +200,21 @@ def _check_activation(scheme, a_type):
 def _check_combination(scheme, a_type, c_type):
     """Checks the scale type and the group sizes of one combination of types."""
     s_type = scheme["s_type"] or c_type
+    types = "b_type = {}, a_type = {}".format(_spelled(scheme["b_type"]), _spelled(a_type))
+
+    # An output of the other 16-bit type goes with scales of its own type, and not with act-order.
+    mixed = bits_of(a_type) == 16 and c_type != a_type
     allowed_scales = {}
     allowed_groups = []
     for combination in SCHEME_COMBINATIONS:
-        if combination["b_type"] == scheme["b_type"] and a_type in combination["a_types"]:
+        of_types = combination["b_type"] == scheme["b_type"] and a_type in combination["a_types"]
+        if of_types and not (mixed and combination["s_type"]):
             allowed_scales[combination["s_type"]] = None
             allowed_scales[combination["s_type"] or c_type] = None
             if (combination["s_type"] or c_type) == s_type:
-                allowed_groups.extend(combination["group_blocks"])
-    types = "b_type = {}, a_type = {}".format(_spelled(scheme["b_type"]), _spelled(a_type))
+                allowed_groups.extend([group for group in combination["group_blocks"] if group or not mixed])
+    if not allowed_scales:
+        return _refusal(scheme, "c_type", c_type, a_type, types)
     if s_type not in allowed_scales:
         context = "{}, c_type = {}".format(types, _spelled(c_type))
         allowed = _listed(sorted(allowed_scales))

@@ -74,7 +74,8 @@ PART_COST = 2600
 #   name          unique, a lower-case identifier
 #   a_type        activation types
 #   b_type        weight type
-#   c_type        output types, each combined with each a_type; empty: the a_type itself
+#   c_type        output types, each combined with each a_type; empty: the a_type itself. Of 16-bit
+#                 activations it may be the other 16-bit type, with scales of the output's type
 #   s_type        scale type; empty: the c_type
 #   tiles         a name in TILE_SETS, or such a list itself
 #   group_blocks  16-row k blocks that share one scale; -1: one scale per column; 0: act-order
@@ -184,6 +185,15 @@ QUANT_SCHEMES = [
 # kernels is that of QUANT_SCHEMES.
 FURTHER_QUANT_SCHEMES = [
     {
+        "name": "mxfp8",
+        "a_type": ["kBFloat16"],
+        "b_type": "kFE4M3fn",
+        "c_type": [],
+        "s_type": "kFE8M0fnu",
+        "tiles": "a16",
+        "group_blocks": [2],
+    },
+    {
         "name": "fp8_afp8",
         "a_type": ["kFE4M3fn"],
         "b_type": "kFE4M3fn",
@@ -222,7 +232,7 @@ SCHEME_COMBINATIONS = [
     {"b_type": "kU4B8", "a_types": ["kS8", "kFE4M3fn"], "s_type": "", "group_blocks": [-1, 2, 4, 8]},
     {"b_type": "kU8B128", "a_types": ["kFloat16", "kBFloat16"], "s_type": "", "group_blocks": [-1, 0, 2, 4, 8]},
     {"b_type": "kFE4M3fn", "a_types": ["kFloat16", "kBFloat16", "kFE4M3fn"], "s_type": "", "group_blocks": [-1, 8]},
-    {"b_type": "kFE4M3fn", "a_types": ["kFE4M3fn"], "s_type": "kFE8M0fnu", "group_blocks": [2]},
+    {"b_type": "kFE4M3fn", "a_types": ["kBFloat16", "kFE4M3fn"], "s_type": "kFE8M0fnu", "group_blocks": [2]},
     {"b_type": "kFE2M1f", "a_types": ["kFloat16", "kBFloat16"], "s_type": "kFE4M3fn", "group_blocks": [1]},
     {"b_type": "kFE2M1f", "a_types": ["kBFloat16", "kFE4M3fn"], "s_type": "kFE8M0fnu", "group_blocks": [2]},
 ]

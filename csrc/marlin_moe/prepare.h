@@ -103,13 +103,13 @@ Status repack_rows(const RepackRowsArgs& args);
 // Scales of weights, as moe_gemm() takes them:
 //  - s_type = c_type: permuted, and multiplied by 2^d, d the exponent deficit of weights that the
 //    kernels dequantise: 8 (kFloat16) or 120 (kBFloat16) for b_type kFE4M3fn beside 16-bit
-//    activations, 9 for integer weights beside a_type kFE4M3fn;
+//    activations of the same type, 9 for integer weights beside a_type kFE4M3fn;
 //  - the same in several groups beside a_type kS8: to int16 multiples of global_scales[expert], the
 //    expert's largest magnitude / 4096, permuted;
 //  - kFE4M3fn (NVFP4): to the upper byte of the kFloat16 number s * 2^7 without its sign, permuted;
 //  - kFE8M0fnu (MXFP4, MXFP8): permuted; of kFE2M1f weights beside a_type kFE4M3fn multiplied by
-//    2^6 as well. Beside 16-bit
-//    activations the GEMM reads scales above 2^64, and NaN, as 2^64.
+//    2^6 as well. Beside 16-bit activations the GEMM reads scales above 2^64 (of kFE4M3fn weights
+//    2^31), and NaN, as that; below 2^-60 (2^-93) weights lose bits.
 struct PermuteScalesArgs {
   int num_experts = 0;
   int num_groups = 1;

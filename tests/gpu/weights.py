@@ -24,10 +24,11 @@ _OUTPUT_SIZE = 1.5
 # What masks leave of e4m3 magnitudes: all of them, those below 2, the subnormals and a few more.
 # Each column takes one, so that small codes count somewhere.
 _E4M3_MASKS = (0x7F, 0x3F, 0x0F)
-# MXFP4's scales reach far: experts and columns differ by these powers of two.
+# Of e8m0 scales, and of bf16 scales beside f16 activations, experts differ by these powers of two.
 _EXPERT_POWERS = (0, -40, 0, 20)
 # With int8 activations experts differ by up to 2^15: each of them has a unit of its scales.
 _S8_EXPERT_POWERS = (0, -12, 3, -6)
+# Of e8m0 scales columns do as well.
 _COLUMN_POWERS = (0, 0, -6, -20)
 _CACHE_BYTES = 4 << 30
 
@@ -41,7 +42,9 @@ def exponent_deficit(key: WeightKey) -> int:
         return 14 - 7 if half else 126 - 7
     if key.a_type == "kFE4M3fn":
         return 0 if key.b_type == "kFE4M3fn" else 9
-    return (8 if half else 120) if key.b_type == "kFE4M3fn" else 0
+    if key.b_type != "kFE4M3fn" or key.a_type != key.c_type:
+        return 0
+    return 8 if half else 120
 
 
 class Weights:
@@ -66,7 +69,7 @@ class Weights:
         self._dequantised: dict[int, torch.Tensor] = {}
         self._column_sizes: dict[int, torch.Tensor] = {}
         powers = (0,)
-        if key.s_type == "kFE8M0fnu":
+        if key.s_type == ("kBFloat16" if key.a_type == "kFloat16" else "kFE8M0fnu"):
             powers = _EXPERT_POWERS
         elif key.a_type == "kS8" and not key.per_channel and not key.extreme:
             powers = _S8_EXPERT_POWERS
@@ -139,7 +142,7 @@ class Weights:
             self._global = self.global_scales.double()
             return stored.double(), stored.view(DTYPES[key.c_type])
         deficit = exponent_deficit(key)
-        stored = self._spread(*shape) * size * 2.0**deficit
+        stored = self._spread(*shape) * self.magnitudes[:, None, None] * (size * 2.0**deficit)
         stored = stored.to(DTYPES[key.c_type])
         return stored.double() * 2.0**-deficit, stored
 
@@ -217,7 +220,7 @@ class Weights:
         """
         if expert not in self._column_sizes:
             sizes = self.dequantised(expert).square().mean(dim=0).sqrt()
-            if self.key.a_type == "kFloat16" and not self.key.per_channel:
+            if self.key.a_type == self.key.c_type == "kFloat16" and not self.key.per_channel:
                 sizes = sizes.clamp(min=2.0**-14)
             self._column_sizes[expert] = sizes
         return self._column_sizes[expert]

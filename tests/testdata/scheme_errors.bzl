@@ -23,6 +23,8 @@ SCHEME_ERRORS = {
         ({}, ""),
         ({"c_type": []}, ""),
         ({"s_type": "kFloat16"}, ""),
+        ({"c_type": ["kBFloat16"]}, ""),
+        ({"a_type": ["kFloat16", "kBFloat16"], "c_type": ["kFloat16", "kBFloat16"]}, ""),
         ({"a_type": ["kFloat16", "kBFloat16"], "c_type": [], "tiles": "a16", "group_blocks": [-1, 2, 4, 8]}, ""),
         ({"a_type": ["kS8"], "c_type": ["kFloat16", "kBFloat16"], "tiles": "a8"}, ""),
         ({"a_type": ["kFE4M3fn"], "b_type": "kFE2M1f", "s_type": "kFE8M0fnu", "tiles": [[128, 64, 128, [1]]], "group_blocks": [2]}, ""),
@@ -103,12 +105,16 @@ SCHEME_ERRORS = {
             "group_blocks = 3 is not allowed; allowed: -1, 0, 1, 2, 4, 8",
         ),
         (
-            {"c_type": ["kBFloat16"]},
-            "c_type = \"kBFloat16\" is not allowed with a_type = \"kFloat16\"; allowed: kFloat16",
+            {"a_type": ["kFloat16", "kBFloat16"], "b_type": "kU4B8", "c_type": ["kFloat16", "kBFloat16"], "group_blocks": [0, 4]},
+            "group_blocks = 0 is not allowed with b_type = \"kU4B8\", a_type = \"kFloat16\", s_type = \"kBFloat16\"; allowed: -1, 2, 4, 8",
         ),
         (
-            {"a_type": ["kFloat16", "kBFloat16"], "c_type": ["kFloat16", "kBFloat16"]},
-            "c_type = \"kBFloat16\" is not allowed with a_type = \"kFloat16\"; allowed: kFloat16",
+            {"a_type": ["kBFloat16"], "b_type": "kFE2M1f", "s_type": "kFE8M0fnu", "group_blocks": [2]},
+            "c_type = \"kFloat16\" is not allowed with b_type = \"kFE2M1f\", a_type = \"kBFloat16\"; allowed: kBFloat16",
+        ),
+        (
+            {"a_type": ["kBFloat16"], "b_type": "kFE4M3fn", "s_type": "kFE8M0fnu", "group_blocks": [2]},
+            "s_type = \"kFE8M0fnu\" is not allowed with b_type = \"kFE4M3fn\", a_type = \"kBFloat16\", c_type = \"kFloat16\"; allowed: \"\", kFloat16",
         ),
         (
             {"a_type": ["kS8"], "c_type": [], "tiles": "a8"},

@@ -28,9 +28,7 @@ static Status check_types(const MoeGemmArgs& args) {
         check_type("b_type", args.b_type,
                    {types::kU4, types::kU4B8, types::kU8B128, types::kFE4M3fn, types::kFE2M1f});
   }
-  if (status.ok() && args.a_type.size_bits() == 16) {
-    status = check_type("c_type", args.c_type, {args.a_type});
-  } else if (status.ok()) {
+  if (status.ok()) {
     status = check_type("c_type", args.c_type, {types::kFloat16, types::kBFloat16});
   }
   if (status.ok()) {

@@ -46,9 +46,11 @@ struct WeightDecoder;
 //   kWords           words in shared memory
 //   decode(words, out)
 //   kSumPower        what a finished sum still has to be multiplied by, as a power of two
-template <MARLIN_TYPE_NAMESPACE::ScalarTypeId kSId, MARLIN_TYPE_NAMESPACE::ScalarTypeId kAId>
+template <MARLIN_TYPE_NAMESPACE::ScalarTypeId kSId, MARLIN_TYPE_NAMESPACE::ScalarTypeId kBId,
+          MARLIN_TYPE_NAMESPACE::ScalarTypeId kAId>
 struct ScaleDecoder {
-  static_assert(kSId == kAId, "scales have the output's type, or one that fp4_weights.cuh has");
+  static_assert(MARLIN_TYPE_NAMESPACE::ScalarType::from_id(kSId).size_bits() == 16,
+                "8-bit scales have decoders of their own");
   static constexpr int kWords = 4;
   // Packers multiply the scales of fp8 weights by the weights' exponent deficit.
   static constexpr int kSumPower = 0;

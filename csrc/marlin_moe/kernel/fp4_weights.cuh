@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "dequant.cuh"
+#include "e8m0_scales.cuh"
 #include "element_types.cuh"
 #include "multiplier.cuh"
 #include "ptx.cuh"
@@ -26,7 +27,8 @@ struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kFE2M1f.id(), kAId> {
 // NVFP4: non-negative, times 2^7, in eight bits of which five are the exponent: the upper byte of
 // the f16 number, without its sign. Bytes are in the order [0, 2, 1, 3].
 template <>
-struct ScaleDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE::kFloat16.id()> {
+struct ScaleDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE::kFE2M1f.id(),
+                    MARLIN_TYPE_NAMESPACE::kFloat16.id()> {
   static constexpr int kWords = 2;
   static constexpr int kSumPower = 0;  // the global scale holds 2^(14 - 7)
   static __device__ __forceinline__ void decode(const std::uint32_t (&words)[2],
@@ -40,7 +42,8 @@ struct ScaleDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE:
 };
 
 template <>
-struct ScaleDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
+struct ScaleDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE::kFE2M1f.id(),
+                    MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
   using Element = ElementType<MARLIN_TYPE_NAMESPACE::kBFloat16.id()>;
   static constexpr int kWords = 2;
   // The global scale holds 2^(126 - 7). Here 2^63 of it are taken early, so that the products stay
@@ -58,20 +61,9 @@ struct ScaleDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE:
   }
 };
 
-// MXFP4: the exponent field of bf16. Half of the weights' exponent deficit of 126 is added here,
-// held below infinity, the other half to the sums: all of it at once would overflow.
+// MXFP4: half of the weights' deficit is added to the scales.
 template <>
-struct ScaleDecoder<MARLIN_TYPE_NAMESPACE::kFE8M0fnu.id(), MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
-  static constexpr int kWords = 2;
-  static constexpr int kSumPower = 63;
-  static __device__ __forceinline__ void decode(const std::uint32_t (&words)[2],
-                                                std::uint32_t (&out)[4]) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const std::uint32_t exponents = (i % 2 == 0 ? words[i / 2] : words[i / 2] >> 8) & 0x00ff00ff;
-      out[i] = __vminu2(exponents + 0x003f003f, 0x00fe00fe) << 7;
-    }
-  }
-};
+struct ScaleDecoder<MARLIN_TYPE_NAMESPACE::kFE8M0fnu.id(), MARLIN_TYPE_NAMESPACE::kFE2M1f.id(),
+                    MARLIN_TYPE_NAMESPACE::kBFloat16.id()> : ExponentScaleDecoder<126, 63> {};
 
 }  // namespace marlin_moe

@@ -1,9 +1,11 @@
-// What kernels with 16-bit activations and e4m3 weights need: their decoders.
+// What kernels with 16-bit activations and e4m3 weights need: their decoders, and that of MXFP8's
+// scales.
 #pragma once
 
 #include <cstdint>
 
 #include "dequant.cuh"
+#include "e8m0_scales.cuh"
 #include "element_types.cuh"
 #include "multiplier.cuh"
 #include "ptx.cuh"
@@ -12,6 +14,7 @@ namespace marlin_moe {
 
 template <>
 struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE::kFloat16.id()> {
+  static constexpr std::uint32_t kDeficitPower = 0x5c005c00;  // 2^8
   static __device__ __forceinline__ void decode(const std::uint32_t* q, std::uint32_t (&out)[4]) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -23,6 +26,7 @@ struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE
 
 template <>
 struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
+  static constexpr std::uint32_t kDeficitPower = 0x7b807b80;  // 2^120
   static __device__ __forceinline__ void decode(const std::uint32_t* q, std::uint32_t (&out)[4]) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -31,5 +35,11 @@ struct WeightDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE
     }
   }
 };
+
+// MXFP8. The weights reach from 2^-9 to 2^9: with 96 added, scales from 2^-93 to 2^31 keep the bits
+// of all of them.
+template <>
+struct ScaleDecoder<MARLIN_TYPE_NAMESPACE::kFE8M0fnu.id(), MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(),
+                    MARLIN_TYPE_NAMESPACE::kBFloat16.id()> : ExponentScaleDecoder<120, 96> {};
 
 }  // namespace marlin_moe

@@ -67,7 +67,13 @@ struct KernelTraits {
   // Accumulator tiles of four floats per m block: 8 columns each, transposed 16 columns.
   static constexpr int kAccTiles = kTransposed ? 4 : kWarpColumns / 8;
 
-  static_assert(kCId == kAId || kA8, "16-bit activations and the output have one type");
+  // 16-bit activations with an output of the other 16-bit type. What scales of that type hold may
+  // be out of the activations' range, or finer: they are applied to float sums.
+  static constexpr bool kMixed = !kA8 && kCId != kAId;
+
+  static_assert(!kMixed || (kSId == kCId && !kActOrder),
+                "an output of another type than the activations' goes with scales of its own type, "
+                "per group or per column");
   static_assert(!kA8 || kShape.b_bits == 4 || kAId == kBId,
                 "8-bit activations go with 4-bit weights, or with weights of their own type");
   static_assert(!kA8 || !kTransposed, "8-bit activations have tiles of 16 rows or more");

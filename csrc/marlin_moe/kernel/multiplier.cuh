@@ -25,16 +25,21 @@ class Multiplier16 {
   using Params = ::MARLIN_NAMESPACE_NAME::KernelParams;
   using Element = ElementType<Traits::kA>;
   using Weight = WeightDecoder<Traits::kB, Traits::kA>;
-  using Scale = ScaleDecoder<Traits::kS, Traits::kA>;
+  using Scale = ScaleDecoder<Traits::kS, Traits::kB, Traits::kA>;
+
+  // Whether a group's scales are applied to the sums of its products instead of its weights.
+  static constexpr bool kScalesSums = Traits::kMixed && Traits::kGrouped;
 
   // What a finished sum still has to be multiplied by, as a power of two.
   static constexpr int kSumPower = Traits::kGrouped ? Scale::kSumPower : 0;
 
   // Both 16-row blocks that a warp multiplies in a stage are in one group, unless groups are that
   // small. With many rows there are no registers to keep the group's terms in. With zero points and
-  // 32 rows the two blocks are multiplied together instead: faster than one after the other.
+  // 32 rows the two blocks are multiplied together instead: faster than one after the other. So
+  // they are where their sum is scaled.
   static constexpr TermsLifetime terms_lifetime() {
     if (Traits::kGroupBlocks == 1) return TermsLifetime::kBlock;
+    if (kScalesSums) return TermsLifetime::kPair;
     if (Traits::kHasZeroPoints && Traits::kMBlocks == 2) return TermsLifetime::kPair;
     if (Traits::kMBlocks > (Traits::kHasZeroPoints ? 1 : 2)) return TermsLifetime::kBlock;
     if (Traits::kChannel) return TermsLifetime::kTile;
@@ -48,8 +53,9 @@ class Multiplier16 {
     std::uint32_t a[Traits::kMBlocks][4];   // 16×16 of A each; an 8-row tile uses two registers
     std::uint32_t b[4 * Traits::kBChunks];  // four 16×16 tiles of packed weights
     // Scales of columns c + 8 t, t = 0 … 7 (c = lane / 4), two to a register. Act-order has a set
-    // for each of the lane's rows 2q + {0, 1, 8, 9}.
-    std::uint32_t s[Traits::kActOrder ? 4 : 1][4];
+    // for each of the lane's rows 2q + {0, 1, 8, 9}. Where sums are scaled these are the columns of
+    // the lane's sums: 2 q + 8 t and 2 q + 1 + 8 t (q = lane % 4), or transposed as above.
+    std::uint32_t s[Traits::kActOrder ? 4 : kScalesSums ? 2 : 1][4];
     std::uint32_t zp;  // packed zero points of the same columns
   };
 
@@ -108,7 +114,7 @@ class Multiplier16 {
                     (kTermsLifetime == TermsLifetime::kStage && kSub == 0)) {
         prepare_terms(fragment, j);
       }
-      multiply_tile(fragment, j);
+      multiply_tile(fragment, j, acc, kTilesOfProduct * j);
     }
   }
 
@@ -117,8 +123,15 @@ class Multiplier16 {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       prepare_terms(first, j);
-      multiply_tile(first, j);
-      multiply_tile(second, j);
+      if constexpr (kScalesSums) {
+        float sums[Traits::kMBlocks][kTilesOfProduct][4] = {};
+        multiply_tile(first, j, sums, 0);
+        multiply_tile(second, j, sums, 0);
+        add_scaled(sums, first, j);
+      } else {
+        multiply_tile(first, j, acc, kTilesOfProduct * j);
+        multiply_tile(second, j, acc, kTilesOfProduct * j);
+      }
     }
   }
 
@@ -133,6 +146,8 @@ class Multiplier16 {
  private:
   static constexpr TileShape kShape = Traits::kShape;
   static constexpr int kChunksPerRow = Traits::kThreadK / 8;
+  // Accumulator tiles of the product with 16 columns.
+  static constexpr int kTilesOfProduct = Traits::kTransposed ? 1 : 2;
 
   __device__ __forceinline__ void load_a(Fragment& fragment, SharedAddress stage,
                                          unsigned k_block) {
@@ -171,14 +186,22 @@ class Multiplier16 {
     const unsigned index = group * Traits::kThreadN + column;
     const SharedAddress scales = stage + kShape.s_offset() + index * (kShape.s_bits / 8);
     std::uint32_t words[Scale::kWords];
-    if constexpr (Scale::kWords == 4) {
+    if constexpr (kScalesSums) {
+      const unsigned first = position_.n_warp * 64 + position_.lane % 4 * 16;
+#pragma unroll
+      for (int i = 0; i < (Traits::kTransposed ? 1 : 2); ++i) {
+        const unsigned own = Traits::kTransposed ? column : first + 8 * i;
+        store_words(fragment.s[i], load_shared_16(stage + kShape.s_offset() +
+                                                  (group * Traits::kThreadN + own) * 2));
+      }
+    } else if constexpr (Scale::kWords == 4) {
       store_words(words, load_shared_16(scales));
     } else {
       const int2 pair = load_shared_8(scales);
       words[0] = pair.x;
       words[1] = pair.y;
     }
-    Scale::decode(words, fragment.s[0]);
+    if constexpr (!kScalesSums) Scale::decode(words, fragment.s[0]);
     if constexpr (Traits::kHasZeroPoints) {
       fragment.zp = load_shared_4(stage + kShape.zp_offset() + index / 2);
     }
@@ -217,27 +240,54 @@ class Multiplier16 {
     if constexpr (Traits::kHasZeroPoints) {
       prepare_zero_offsets(Traits::kChannel ? channel_zp_ : fragment.zp, j);
     }
-    if constexpr (Traits::kGrouped) {
+    if constexpr (Traits::kGrouped && !kScalesSums) {
       terms_[j].s_left = broadcast_low(fragment.s[0][j]);
       terms_[j].s_right = broadcast_high(fragment.s[0][j]);
     }
   }
 
-  // Products of the j-th 16×16 tile of weights with all rows.
-  __device__ __forceinline__ void multiply_tile(const Fragment& fragment, int j) {
+  // Adds the products of the j-th 16×16 tile of weights with all rows to the accumulator tiles of
+  // `sums` from `first` on.
+  template <int kTiles>
+  __device__ __forceinline__ void multiply_tile(const Fragment& fragment, int j,
+                                                float (&sums)[Traits::kMBlocks][kTiles][4],
+                                                int first) {
     std::uint32_t w[4];
     dequantize(fragment, j, w);
     if constexpr (Traits::kTransposed) {
       const std::uint32_t weights[4] = {w[0], w[2], w[1], w[3]};
       const std::uint32_t tokens[2] = {fragment.a[0][0], fragment.a[0][1]};
-      Element::mma(acc[0][j], weights, tokens);
+      Element::mma(sums[0][first], weights, tokens);
     } else {
       const std::uint32_t left[2] = {w[0], w[1]};
       const std::uint32_t right[2] = {w[2], w[3]};
 #pragma unroll
       for (int m = 0; m < Traits::kMBlocks; ++m) {
-        Element::mma(acc[m][2 * j], fragment.a[m], left);
-        Element::mma(acc[m][2 * j + 1], fragment.a[m], right);
+        Element::mma(sums[m][first], fragment.a[m], left);
+        Element::mma(sums[m][first + 1], fragment.a[m], right);
+      }
+    }
+  }
+
+  // Adds the sums of columns 16 j to 16 j + 15, times their scales, to the accumulators.
+  __device__ __forceinline__ void add_scaled(
+      const float (&sums)[Traits::kMBlocks][kTilesOfProduct][4], const Fragment& fragment, int j) {
+    // scale[i][half]: of the columns 16 j + 8 half + 2 q + i or, transposed, 16 j + 8 half + c.
+    float scale[Traits::kTransposed ? 1 : 2][2];
+#pragma unroll
+    for (int i = 0; i < (Traits::kTransposed ? 1 : 2); ++i) {
+      Traits::Output::unpack(fragment.s[i][j], scale[i][0], scale[i][1]);
+    }
+#pragma unroll
+    for (int m = 0; m < Traits::kMBlocks; ++m) {
+#pragma unroll
+      for (int t = 0; t < kTilesOfProduct; ++t) {
+        float (&to)[4] = acc[m][kTilesOfProduct * j + t];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const float factor = Traits::kTransposed ? scale[0][i / 2] : scale[i % 2][t];
+          to[i] = fmaf(sums[m][t][i], factor, to[i]);
+        }
       }
     }
   }
@@ -252,7 +302,12 @@ class Multiplier16 {
     } else {
       Weight::decode(words, w);
     }
-    if constexpr (Traits::kGrouped) {
+    if constexpr (Traits::kMixed && Traits::kB == MARLIN_TYPE_NAMESPACE::kFE4M3fn.id()) {
+      // Packers know the deficit of 16-bit activations and an output of one type only.
+#pragma unroll
+      for (int i = 0; i < 4; ++i) w[i] = Element::mul(w[i], Weight::kDeficitPower);
+    }
+    if constexpr (Traits::kGrouped && !kScalesSums) {
       w[0] = Element::mul(w[0], terms_[j].s_left);
       w[1] = Element::mul(w[1], terms_[j].s_left);
       w[2] = Element::mul(w[2], terms_[j].s_right);

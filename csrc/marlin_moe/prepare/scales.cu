@@ -185,6 +185,8 @@ static Status fixed_point_scales(const PermuteScalesArgs& args, const ScaleShape
 static int exponent_deficit(const PermuteScalesArgs& args) {
   namespace types = MARLIN_TYPE_NAMESPACE;
   if (args.a_type == types::kFE4M3fn) return args.b_type.is_integer() ? 9 : 0;
+  // Kernels with another output type than the activations' make up for it themselves.
+  if (args.a_type != args.c_type) return 0;
   if (args.b_type == types::kFE4M3fn) return args.c_type == types::kFloat16 ? 8 : 120;
   return 0;
 }
@@ -199,9 +201,9 @@ static void check_scale_types(const PermuteScalesArgs& args, ArgumentChecker* ch
   if (args.b_type == types::kFE2M1f) {
     checker->type("s_type", args.s_type, {types::kFE4M3fn, types::kFE8M0fnu},
                   " with b_type = kFE2M1f");
-  } else if (args.b_type == types::kFE4M3fn && args.a_type == types::kFE4M3fn) {
+  } else if (args.b_type == types::kFE4M3fn) {
     checker->type("s_type", args.s_type, {args.c_type, types::kFE8M0fnu},
-                  " with a_type = b_type = kFE4M3fn and c_type = " + type_name(args.c_type));
+                  " with b_type = kFE4M3fn and c_type = " + type_name(args.c_type));
   } else {
     checker->type(
         "s_type", args.s_type, {args.c_type},

@@ -138,7 +138,12 @@ def _scheme_kernels(
 def _sm90_kernels(
     common: Instantiation, group_blocks: int, tables: Tables
 ) -> Iterator[Instantiation]:
-    """The kernels of the template MarlinSm90: those of the family's table."""
+    """The kernels of the template MarlinSm90: those of the family's table.
+
+    An output of another 16-bit type than the activations' has none.
+    """
+    if common.a_type.bits == 16 and common.c_type != common.a_type:
+        return
     for row in tables.tile_tables[common.family.tile_table]:
         if (
             common.a_type.name not in row.a_types

@@ -286,9 +286,7 @@ def _checked_tiles(raw: str | list[Any], tables: Tables, check: _Checker) -> tup
 def _check_activation(scheme: Scheme, a_type: str, tables: Tables, check: _Checker) -> None:
     """Checks what depends on the activation type."""
     given = {"a_type": a_type}
-    if tables.scalar_types[a_type].bits == 16:
-        check.some_of("c_type", scheme.c_types_for(a_type), [a_type], given)
-    else:
+    if tables.scalar_types[a_type].bits != 16:
         check.some_of("c_type", scheme.c_types, tables.types_for("c"), given)
         for tile in scheme.tiles:
             m_blocks = tables.limits.thread_m_blocks_a8
@@ -305,14 +303,18 @@ def _check_scales(
 ) -> None:
     """Checks the scale type and the group sizes that go with the other three types."""
     s_type = scheme.s_type or c_type
+    # An output of the other 16-bit type goes with scales of its own type, and not with act-order.
+    mixed = tables.scalar_types[a_type].bits == 16 and c_type != a_type
     rows = {
         row.s_type or c_type: row
         for row in tables.combinations
-        if row.b_type == scheme.b_type and a_type in row.a_types
+        if row.b_type == scheme.b_type and a_type in row.a_types and not (mixed and row.s_type)
     }
     given = {"b_type": scheme.b_type, "a_type": a_type}
+    if not rows:
+        check.one_of("c_type", c_type, [a_type], given)
     if s_type not in rows:
         allowed = sorted({"", *rows} if c_type in rows else rows)
         check.one_of("s_type", scheme.s_type, allowed, {**given, "c_type": c_type})
-    allowed_groups = rows[s_type].group_blocks
+    allowed_groups = [group for group in rows[s_type].group_blocks if group or not mixed]
     check.all_of("group_blocks", scheme.group_blocks, allowed_groups, {**given, "s_type": s_type})

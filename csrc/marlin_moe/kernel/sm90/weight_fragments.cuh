@@ -24,7 +24,7 @@ namespace marlin_moe::sm90 {
 template <class Traits>
 class WeightFragments {
  public:
-  using Scale = ScaleDecoder<Traits::kS, Traits::kA>;
+  using Scale = ScaleDecoder<Traits::kS, Traits::kB, Traits::kA>;
 
   // What a finished sum still has to be multiplied by, as a power of two.
   static constexpr int kSumPower = Traits::kGrouped ? Scale::kSumPower : 0;
