@@ -27,8 +27,8 @@ struct QuantizeActivationsArgs {
   std::int64_t x_stride = 0;                            // elements, at least k, a multiple of 8
   void* out = nullptr;                                  // out_type [m, k]
   float* scales = nullptr;                              // [m], aligned to 4 bytes
-  // Optional, aligned to 4 bytes: [1], a factor of all scales, such as weights packed elsewhere
-  // have one for all experts. Values are rounded as without it.
+  // Optional, aligned to 4 bytes: [1], multiplies all scales but not the values, such as the factor
+  // that weights packed elsewhere have for all experts.
   const float* factor = nullptr;
   cudaStream_t stream = nullptr;
 };
@@ -56,7 +56,7 @@ struct TopkSumArgs {
   // Optional, aligned to 4 bytes: leaves out rows that moe_gemm() did not write, which are those
   // whose expert is not from 0 to num_experts - 1 or is elsewhere.
   const int* topk_ids = nullptr;    // [m * top_k]
-  int num_experts = 0;              // looked at only with topk_ids
+  int num_experts = 0;              // read only with topk_ids
   const int* expert_map = nullptr;  // optional, [num_experts]: -1: elsewhere
   cudaStream_t stream = nullptr;
 };

@@ -1,7 +1,7 @@
-/* C interface of the quantised Mixture-of-Experts GEMM and of what stands around it, for other
+/* C interface of the quantised Mixture-of-Experts GEMM and of the functions around it, for other
  * languages: plain structs, status codes and a message per thread. Every struct is that of a C++
- * function, whose header says what each argument means. As there, what is asked of a device once is
- * kept: there must be no cudaDeviceReset() between calls. */
+ * function, whose header says what each argument means. The library asks each device for its facts
+ * only once: do not call cudaDeviceReset() between calls. */
 #ifndef MARLIN_MOE_MARLIN_MOE_H_
 #define MARLIN_MOE_MARLIN_MOE_H_
 
@@ -92,12 +92,12 @@ int marlin_moe_gemm(const marlin_moe_gemm_args* args, const marlin_moe_gemm_conf
 int marlin_moe_gemm_workspace_size(const marlin_moe_gemm_args* args,
                                    const marlin_moe_gemm_config* config, size_t* bytes);
 
-/* Sets *bytes to what suffices for every block size, configuration and n, and for every m up to the
- * one given; with act-order for every k up to the one given. */
+/* Sets *bytes to what suffices for every block size, configuration and n, and for every m up to
+ * args->m; with act-order for every k up to args->k. */
 int marlin_moe_gemm_max_workspace_size(const marlin_moe_gemm_args* args, size_t* bytes);
 
-/* Sets *config, whose struct_size says how large it is, to the configuration that marlin_moe_gemm()
- * takes for these shapes and types. */
+/* Sets *config to the configuration that marlin_moe_gemm() takes for these shapes and types. The
+ * caller sets config->struct_size. */
 int marlin_moe_gemm_choose_config(const marlin_moe_gemm_args* args, marlin_moe_gemm_config* config);
 
 /* Sets *block_size to the one to align tokens with on the current device: that of the kernel which
@@ -264,7 +264,7 @@ typedef struct marlin_moe_align_args {
 } marlin_moe_align_args;
 int marlin_moe_align(const marlin_moe_align_args* args);
 
-/* Sets *places to the entries of sorted_token_ids that are used at most. */
+/* Sets *places to the most entries of sorted_token_ids that any routing uses. */
 int marlin_moe_align_capacity(const marlin_moe_align_args* args, int64_t* places);
 
 /* Sets *bytes to the workspace that marlin_moe_align() needs. */
@@ -313,8 +313,8 @@ typedef struct marlin_moe_topk_sum_args {
 } marlin_moe_topk_sum_args;
 int marlin_moe_topk_sum(const marlin_moe_topk_sum_args* args);
 
-/* Why the last call of this thread that did not return MARLIN_MOE_OK failed; never null. Valid
- * until the thread's next call. */
+/* Why the thread's last call with another status than MARLIN_MOE_OK failed; never null. Valid until
+ * the thread's next call. */
 const char* marlin_moe_last_error(void);
 
 #ifdef __cplusplus

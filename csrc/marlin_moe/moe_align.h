@@ -37,11 +37,10 @@ struct MoeAlignArgs {
   cudaStream_t stream = nullptr;
 };
 
-// Entries of sorted_token_ids that are used at most, whatever the routing; a multiple of
-// block_size.
+// The most entries of sorted_token_ids that any routing uses; a multiple of block_size.
 std::int64_t moe_align_capacity(int num_ids, int num_experts, int block_size);
 
-// Sets *bytes to the scratch memory that moe_align() needs (pointers are not looked at): none for a
+// Sets *bytes to the scratch memory that moe_align() needs, whatever the pointers are: none for a
 // few thousand ids.
 Status moe_align_workspace_size(const MoeAlignArgs& args, std::size_t* bytes);
 

@@ -2,11 +2,10 @@
 //
 //   C[id, :] = (sum_k A[id / top_k, k] * dequant(B[e])[k, :] + bias[e, :]) * topk_weights[id]
 //
-// for every id in sorted_token_ids, e being the expert of the block that holds the id. Nothing is
-// allocated and nothing is synchronised behind the caller's back: the call checks its arguments,
-// picks a kernel and launches it on the stream. It can be captured into a CUDA graph. What it asks
-// the driver of a device and a kernel it asks once, for the device's primary context: there must be
-// no cudaDeviceReset() between calls.
+// for every id in sorted_token_ids, e being the expert of the block that holds the id. A call
+// checks its arguments, picks a kernel and launches it on the stream. It allocates nothing and
+// waits for nothing, and a CUDA graph can capture it. It asks the driver about a device and a
+// kernel only once, in the device's primary context: do not call cudaDeviceReset() between calls.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -72,20 +71,20 @@ struct MoeGemmArgs {
   const int* expert_ids = nullptr;        // expert of each block; -1: skip the block
   // [1], entries of sorted_token_ids in use
   const int* num_tokens_past_padded = nullptr;
-  // Whether expert_ids may hold -1 (expert parallelism). Leaving it false when it does is still
-  // right, and unevenly spread over the device.
+  // Whether expert_ids may hold -1 (expert parallelism). The result does not depend on it: false
+  // only spreads the work unevenly over the device then.
   bool expert_parallel = false;
 
   // Sum tiles that several thread blocks share by atomic additions. The order of the sums, and so
-  // the last bits of C, then change from run to run. A workspace serves calls of one kind only: to
-  // change, zero it again.
+  // the last bits of C, then change from run to run. A workspace serves only calls with the same
+  // value: zero it before a call with the other one.
   bool atomic_reduce = false;
 
   void* c = nullptr;  // c_type [m * top_k, n]; rows whose expert is -1 are not written
 
-  // Scratch memory of at least moe_gemm_workspace_size() bytes, aligned to 256, zeroed once before
+  // Scratch memory of at least moe_gemm_workspace_size() bytes, aligned to 256. Zero it once before
   // its first use; each call leaves it ready for the next, of any shape. Calls that may overlap
-  // need one each. May be null where no bytes are needed.
+  // need one each. May be null if 0 bytes are needed.
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
 
@@ -104,14 +103,14 @@ struct MoeGemmConfig {
 };
 
 // Sets *bytes to the scratch memory that moe_gemm() needs for these arguments and this
-// configuration on the current device; pointers are not looked at. It has a place for the partial
+// configuration on the current device, whatever the pointers are. It has a place for the partial
 // sums of every thread block that the device holds at once, so it suffices for any routing and any
-// number of row blocks in use. 0 where no tile is split and nothing is gathered.
+// number of row blocks in use. It is 0 if no tile is split and nothing is gathered.
 Status moe_gemm_workspace_size(const MoeGemmArgs& args, std::size_t* bytes,
                                const MoeGemmConfig* config = nullptr);
 
-// The same for programs that allocate once: what suffices for every block size, configuration and
-// n, and for every m up to the one given. With act-order, for every k up to the one given.
+// The same for programs that allocate once: it suffices for every block size, configuration and n,
+// and for every m up to args.m. With act-order it suffices for every k up to args.k.
 Status moe_gemm_max_workspace_size(const MoeGemmArgs& args, std::size_t* bytes);
 
 // Sets *block_size to the one to align tokens with before calling moe_gemm() on the current device:

@@ -1,10 +1,10 @@
 // Turns the weights of checkpoints into the layouts that moe_gemm() reads, on the GPU, once at load
 // time: repacked weights, permuted scales, biases and zero points.
 //
-// Each call checks its arguments and launches its work on the stream. Nothing is allocated,
-// nothing is synchronised, and calls can be captured into a CUDA graph. Pointers are device
-// pointers, aligned to 16 bytes unless said otherwise; matrices are row-major; results may not
-// overlap their sources. Nibbles and bytes of a word are counted from its low end.
+// Each call checks its arguments and launches its work on the stream. It allocates nothing and
+// waits for nothing, and a CUDA graph can capture it. Pointers are device pointers, aligned to 16
+// bytes unless said otherwise; matrices are row-major; results may not overlap their sources.
+// Nibbles and bytes of a word are counted from its low end.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -79,9 +79,8 @@ Status sort_rows_by_group(const SortRowsByGroupArgs& args);
 struct RepackAwqArgs {
   WeightShape shape;              // b_type: kU4, kU4B8, kU8B128
   const void* qweight = nullptr;  // int32 [num_experts, source_k, source_n * bits / 32]
-  // With a_type kFE4M3fn and b_type kU4 the zero points change how weights are encoded, and with
-  // b_type kU4 and fewer rows than k they say what is a weight of 0; otherwise these two are not
-  // looked at.
+  // Read only with b_type kU4. With a_type kFE4M3fn, zero points change how weights are encoded;
+  // with fewer rows than k, they say which weight is 0.
   const void* qzeros = nullptr;  // int32 [num_experts, groups of source_k rows, source_n / 8], in
                                  // AWQ's order
   int num_groups = 0;            // of the result, a divisor of k
@@ -126,8 +125,8 @@ struct PermuteScalesArgs {
   bool columns_first = false;          // the source is [num_experts, source_n, source_groups]
   const void* scales = nullptr;        // s_type [num_experts, source_groups, source_n]
   void* out = nullptr;                 // s_type [num_experts, num_groups, n]
-  // Beside a_type kS8: [num_experts], aligned to 4 bytes, for moe_gemm(). Needed with more than one
-  // group; with one, where there is nothing to multiply by, it may be null or becomes ones.
+  // With a_type kS8: [num_experts], aligned to 4 bytes, for moe_gemm(). Needed with more than one
+  // group. With one group it may be null; else it becomes ones.
   float* global_scales = nullptr;
   cudaStream_t stream = nullptr;
 };

@@ -1,6 +1,6 @@
 """Compile commands as Bazel has them, made runnable outside Bazel, and their cost.
 
-So the figures cannot drift from the build: options come from Bazel's own action graph.
+Options come from Bazel's own action graph, so the figures cannot drift from the build.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def files_named(files: dict[str, list[Kernel]], text: str) -> dict[str, list[Ker
 
 
 def positive(text: str) -> int:
-    """Reads an option's value that counts something of which one has to be there."""
+    """Reads an option's value that is a count: 1 or more."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is given; it must be a number, 1 or more")
     return int(text)

@@ -4,9 +4,9 @@
     build_graph.py LOG [--workers 2,16,64] [--manifest MANIFEST]
 
 Durations are wall-clock seconds of the processes. Those of compilers are CPU seconds as well if the
-log was written with --jobs=1 on an idle machine. The makespan is that of a schedule: as soon as a
-worker is free, it takes the action with the longest path of actions behind it, out of those whose
-inputs are there. Transfers and Bazel's own work are not in it.
+log was written with --jobs=1 on an idle machine. The makespan is that of a schedule: a free worker
+takes, of the actions whose inputs exist, the one with the longest path of actions behind it.
+It does not count transfers and Bazel's own work.
 """
 
 from __future__ import annotations

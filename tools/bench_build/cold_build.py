@@ -4,7 +4,7 @@
                   [--log LOG]
 
 FOLDER must not exist and must not lie in a temporary folder, which sandboxed actions do not see. It
-takes the caches and the outputs, and is left for inspection. Downloads are part of the figures. LOG
+takes the caches and the outputs, and stays for inspection. Figures include downloads. LOG
 takes the execution log of the cold build, for build_graph.py.
 """
 
@@ -64,7 +64,7 @@ class Bazel:
 
 
 def measure(bazel: Bazel, build: Sequence[str], cold_options: Sequence[str]) -> Iterator[str]:
-    """Yields a line for each figure, as it is there."""
+    """Yields a line for each figure as soon as it is measured."""
     yield f"before: {machine_line()}"
     yield f"bootstrap:       {bazel('--version'):7.1f} s"
     yield f"server:          {bazel('info', 'release'):7.1f} s"

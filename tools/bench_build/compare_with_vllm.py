@@ -3,11 +3,11 @@
     compare_with_vllm.py --vllm vllm-0.33.0/csrc --torch torch [--archs 8.0,8.9] [--only TEXT]
         [--out FILE.json]
 
-Both by the same nvcc with the options that Bazel uses here, but for those that PyTorch's headers do
-not compile with. vLLM's sources come from its source distribution, headers of PyTorch from a wheel
-of it. Files of a pair follow each other, so that what slows the machine down slows both. The files
-are those that each project's own build has: vLLM has one for all kernels of three types, here they
-may be split into parts. Act-order is left out: vLLM's MoE kernels have none.
+The same nvcc compiles both, with the options that Bazel uses here, except those that PyTorch's
+headers do not compile with. vLLM's sources come from its source distribution, PyTorch's headers
+from its wheel. Files of a pair follow each other, so that what slows the machine down slows both.
+Each side has the files of its own build: vLLM has one for all kernels of three types, here they may
+be split into parts. Act-order is left out: vLLM's MoE kernels have none.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     file_compile.py [--archs 8.0,8.9] [--only TEXT] [--rounds N] [--bazel COMMAND]
 
 Files are compiled one after the other with the options that Bazel uses for
-//csrc/marlin_moe:kernels. Of several rounds the least seconds of a file count: whatever else the
-machine does can only add to them. The last column is CPU seconds for 100 of the cost that the table
-KERNEL_COSTS gives the file's kernels: files are split by it.
+//csrc/marlin_moe:kernels. Of several rounds the least seconds of a file count: other work on the
+machine can only add to them. The last column is CPU seconds per 100 units of the cost that the
+table KERNEL_COSTS gives the file's kernels. That cost decides where files are split.
 """
 
 from __future__ import annotations

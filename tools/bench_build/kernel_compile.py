@@ -4,9 +4,9 @@
                       [--family sm80] [--bazel COMMAND]
 
 Each instantiation goes into a file of its own, compiled with the options that Bazel uses for
-//csrc/marlin_moe:kernels. What its headers alone cost is taken off the seconds and the bytes. Of
-several compiles the least seconds count, which are disturbed least by whatever else the machine
-does. Bazel compresses device code in objects; the cubin is what a device loads.
+//csrc/marlin_moe:kernels. Seconds and bytes are those beyond its headers alone. Of several compiles
+the least seconds count: other work on the machine can only add to them. Bazel compresses device
+code in objects; the cubin is what a device loads.
 """
 
 from __future__ import annotations

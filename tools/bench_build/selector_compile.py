@@ -2,9 +2,9 @@
 
     selector_compile.py [--archs 7.5,8.0,8.9] [--runs 5] [--bazel COMMAND]
 
-It is compiled with the options that Bazel uses, with no branch and with every kernel of the table,
-in both selector styles, unoptimised (Bazel's default) and optimised. The least of several runs
-counts, as it is disturbed least by whatever else the machine does.
+It compiles the file with the options that Bazel uses, with no branch and with every kernel of the
+table, in both selector styles, unoptimised (Bazel's default) and optimised. The least of several
+runs counts: other work on the machine can only add to it.
 """
 
 from __future__ import annotations

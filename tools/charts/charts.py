@@ -3,8 +3,8 @@
     bazel run //tools/charts
     bazel run //tools/charts -- --take FILE.json --versions marlin_moe_kernels=REV vLLM=0.33.0
 
-Writes docs/charts/*.svg and the marked tables of docs/**/*.md. --take puts new results in the place
-of the checked-in ones first: what tests/gpu/compare_with_vllm.py, a comparison with Humming or
+Writes docs/charts/*.svg and the marked tables of docs/**/*.md. --take first replaces the checked-in
+results by new ones, which tests/gpu/compare_with_vllm.py, a comparison with Humming or
 tools/bench_build/compare_with_vllm.py wrote with --out.
 """
 

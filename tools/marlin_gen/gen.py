@@ -10,8 +10,8 @@ On the command line, with every kernel of the table that the architectures can r
   gen.py --list-schemes                shows the names for --schemes
   gen.py --clean [--out-dir DIR]       removes what this program wrote into DIR
 
-DIR, or --out-dir DIR, is the working directory if it is left out. Architectures are separated by
-commas, semicolons or spaces; several arguments are one list, as CMake expands "80;90".
+DIR, or --out-dir DIR, defaults to the working directory. Separate architectures by commas,
+semicolons or spaces; several arguments are one list, as CMake expands "80;90".
 
 FILE.json describes a custom scheme: an object with the fields of quant_scheme() in a BUILD file.
   {"name": "my_int4", "a_type": ["kFloat16"], "b_type": "kU4", "thread_configs": [[128, 128, 256]],
@@ -25,8 +25,8 @@ FILE.cu, FILE_2.cu, ... that hold some kinds of scales each, so that no compile 
 kernel.h and marlin_template.h a file includes the one header of this module that decodes its
 weights, so that a change of that header compiles no other file.
 
-Files of an earlier run that are not wanted any more are removed from DIR. Nothing else there is
-ever touched. The exit status is 0, 1 if something is not allowed, 2 if options do not go together.
+The program removes files of an earlier run that are no longer wanted from DIR, and touches nothing
+else there. The exit status is 0, 1 if something is not allowed, 2 if options do not go together.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     start.py FOLDER... -- PROGRAM ARGUMENT...
 
-Such an interpreter knows the standard library alone: no site-packages, neither of the machine nor
-of the user, and no variable of the environment.
+Such an interpreter knows only the standard library: it reads no site-packages of the machine or the
+user, and no variable of the environment.
 """
 
 import runpy

@@ -2,10 +2,10 @@
 
 archive.py --out FOLDER [--revision HEAD] [--repository FOLDER]
 
-FOLDER/marlin_moe_kernels-VERSION.tar.gz holds what Git has in the revision below
-marlin_moe_kernels-VERSION/, VERSION being that of its MODULE.bazel. Neither the work tree nor
-owners, times and permissions of this machine get into it. The SHA-256 is printed in the form that
-source.json of the Bazel Central Registry wants.
+FOLDER/marlin_moe_kernels-VERSION.tar.gz holds what Git has in the revision, below
+marlin_moe_kernels-VERSION/. VERSION is that of its MODULE.bazel. The archive takes nothing from the
+work tree, and no owners, times or permissions of this machine. The program prints the SHA-256 in
+the form that source.json of the Bazel Central Registry wants.
 """
 
 from __future__ import annotations

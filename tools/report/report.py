@@ -5,9 +5,9 @@ fast they are.
     bazel run //tools/report -- --cuda_archs=sm_80 --output_base=NEW_FOLDER --out report.html
     bazel run //tools/report -- --manifest MANIFEST --log LOG --objects FOLDER --out report.html
 
-With --cuda_archs the kernels are built first, without it nothing is. Seconds are those of
-kernels that this build compiled: for all of them, --output_base names an empty folder. What is not
-given leaves a sentence in the place of its section. The page needs no network.
+--cuda_archs builds the kernels first. The page has the seconds of kernels that this build compiled;
+to compile all of them, let --output_base name an empty folder. A section without data says how to
+get them. The page needs no network.
 """
 
 from __future__ import annotations

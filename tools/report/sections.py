@@ -1,4 +1,4 @@
-"""The sections of the report, each with a sentence in its place where its data are missing."""
+"""The sections of the report; one without data is a sentence that says so."""
 
 from __future__ import annotations
 
