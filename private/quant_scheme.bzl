@@ -65,7 +65,7 @@ def quant_scheme(
     })
 
 def _tiles(thread_configs, thread_m_blocks):
-    """Returns the product of both. What is no list of tuples is kept for check_scheme() to refuse."""
+    """Returns the product of both. Keeps other values for check_scheme() to refuse."""
     if type(thread_configs) != type([]):
         return thread_configs
     return [
@@ -109,7 +109,7 @@ def _refusal(scheme, field, value, allowed, context = ""):
     )
 
 def _check_list(scheme, field, items, allowed, may_be_empty = False):
-    """Refuses what is no list, an empty list, and the first item that is not allowed."""
+    """Refuses a value that is not a list, an empty list, and the first item that is not allowed."""
     if type(items) != type([]) or (not items and not may_be_empty):
         return _refusal(scheme, field, items, "one or more of " + _listed(allowed))
     for item in items:

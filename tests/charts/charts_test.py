@@ -142,7 +142,7 @@ def test_new_results_take_the_place_of_the_old_ones(docs: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ([1], "is no file of results"),
+        ([1], "is not a file of results"),
         ({"points": []}, "it has no points"),
         ({"points": [{"layer": "a", "m": 1}]}, "a benchmark's has one of faster, sides"),
         ({"points": [{"faster": 2.0}]}, "does not say on which device"),

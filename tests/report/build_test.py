@@ -52,5 +52,6 @@ def test_a_target_without_kernels_is_refused(
 ) -> None:
     out = tmp_path / "page.html"
     assert run("//csrc/marlin_moe:moe_gemm", output_base, out, monkeypatch) == 1
-    assert "//csrc/marlin_moe:moe_gemm is no marlin_moe_kernels target" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "//csrc/marlin_moe:moe_gemm is not a marlin_moe_kernels target" in said
     assert not out.exists()

@@ -74,7 +74,7 @@ def test_labels_are_understood(given: str, full: str) -> None:
 
 @pytest.mark.parametrize("wrong", ["kernels", ":kernels", "//", "//:", "//a/", "//a/:b", "//a b"])
 def test_what_is_no_label_is_refused(wrong: str) -> None:
-    with pytest.raises(InputError, match="is no label such as"):
+    with pytest.raises(InputError, match="is not a label such as"):
         full_label(wrong)
 
 

@@ -160,7 +160,7 @@ def _count_kernels(manifest: Path) -> int:
         return len(json.loads(manifest.read_text(encoding="utf-8"))["instantiations"])
     except (KeyError, TypeError, ValueError) as error:
         raise LogError(
-            f"{manifest} is no manifest.json of kernels: {type(error).__name__}: {error}"
+            f"{manifest} is not a manifest.json of kernels: {type(error).__name__}: {error}"
         ) from error
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 
 class LogError(Exception):
-    """The file is no execution log, or not of the build that is asked for."""
+    """The file is not an execution log, or not of the build that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,13 @@ def read_log(path: Path) -> list[Spawn]:
     """Returns the processes in a log.
 
     Raises:
-      LogError: the file is no execution log in JSON.
+      LogError: the file is not an execution log in JSON.
     """
     try:
         return [_spawn(entry) for entry in _objects(path.read_text(encoding="utf-8"))]
     except (KeyError, TypeError, ValueError) as error:
         raise LogError(
-            f"{path} is no log that --execution_log_json_file writes: {error!r}"
+            f"{path} is not a log that --execution_log_json_file writes: {error!r}"
         ) from error
 
 

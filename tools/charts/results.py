@@ -85,7 +85,7 @@ def load(path: Path) -> dict[str, Any]:
         if not content["points"]:
             raise ValueError("it has no points")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultsError(f"{path} is no file of results: {error}") from error
+        raise ResultsError(f"{path} is not a file of results: {error}") from error
     return dict(content)
 
 

@@ -24,13 +24,13 @@ def full_label(target: str) -> str:
     """Returns a label with its name: //a/b:b for //a/b.
 
     Raises:
-      InputError: it is no absolute label.
+      InputError: it is not an absolute label.
     """
     package, _, name = target.partition(":")
     name = name or package.rpartition("/")[2]
     _, absolute, folder = package.partition("//")
     if not (absolute and name) or folder.endswith("/") or any(c.isspace() for c in target):
-        raise InputError(f"--target={target!r} is no label such as //csrc/marlin_moe:kernels")
+        raise InputError(f"--target={target!r} is not a label such as //csrc/marlin_moe:kernels")
     return f"{package}:{name}"
 
 
@@ -63,7 +63,7 @@ def build(
     paths = [root / line for line in listed.splitlines() if line]
     manifests = [path for path in paths if path.name == "manifest.json"]
     if len(manifests) != 1:
-        raise InputError(f"{target} is no marlin_moe_kernels target: it has no manifest.json")
+        raise InputError(f"{target} is not a marlin_moe_kernels target: it has no manifest.json")
     return Outputs(manifests[0], tuple(path for path in paths if path.suffix == ".o"))
 
 

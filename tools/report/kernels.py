@@ -87,7 +87,7 @@ def read_manifest(path: Path) -> list[Kernel]:
         return [_kernel(entry) for entry in manifest["instantiations"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{path} is no manifest.json of this version's kernel generator: {error!r}"
+            f"{path} is not a manifest.json of this version's kernel generator: {error!r}"
         ) from error
 
 

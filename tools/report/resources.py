@@ -70,7 +70,7 @@ def objects_in(folder: Path) -> list[Path]:
     """
     objects = sorted(folder.rglob("*.o")) if folder.is_dir() else []
     if not objects:
-        raise InputError(f"--objects: {folder} is no folder with object files (*.o)")
+        raise InputError(f"--objects: {folder} is not a folder with object files (*.o)")
     return objects
 
 

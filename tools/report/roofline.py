@@ -61,7 +61,7 @@ def read_benchmark(path: Path) -> Benchmark:
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
         raise InputError(
-            f"{path} is no benchmark that tests/gpu/bench_moe_gemm.py writes: {error!r}"
+            f"{path} is not a benchmark that tests/gpu/bench_moe_gemm.py writes: {error!r}"
         ) from error
 
 
