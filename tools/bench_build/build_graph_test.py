@@ -77,7 +77,7 @@ def test_log_is_read(tmp_path: Path) -> None:
 def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "log.json"
     path.write_text(text)
-    with pytest.raises(LogError, match=r"no log that --execution_log_json_file writes"):
+    with pytest.raises(LogError, match=r"is not a log that --execution_log_json_file writes"):
         read_log(path)
 
 
