@@ -96,6 +96,7 @@ class WeightKey:
 
     `group_size` is the API's: -1 per channel, 0 act-order; `group_length` is the number of rows
     that really share a scale. `extreme`: codes, scales and activations are as large as they get.
+    `pad_n`, `pad_k`: the last columns and rows that are zeros, as preparation pads a shard.
     """
 
     scheme: str
@@ -108,6 +109,8 @@ class WeightKey:
     n: int
     k: int
     extreme: bool = False
+    pad_n: int = 0
+    pad_k: int = 0
 
     @property
     def a_bits(self) -> int:
@@ -129,7 +132,8 @@ class WeightKey:
         if self.a_bits == 8:
             types += "-" + spelled(self.c_type)
         shared = f"g{self.group_size}" if self.group_size else f"act{self.group_length}"
-        return f"{self.scheme} {types} {shared}" + (" extreme" if self.extreme else "")
+        padding = f" pad{self.pad_n}x{self.pad_k}" if self.pad_n or self.pad_k else ""
+        return f"{self.scheme} {types} {shared}{padding}" + (" extreme" if self.extreme else "")
 
 
 @dataclass(frozen=True)

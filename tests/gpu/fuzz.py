@@ -262,6 +262,8 @@ class Fuzzer:
             combination = rng.choice([c for c in self._combinations if c.scheme == scheme])
             shapes = [(n, k) for n in _N for k in _K if _fits(combination, k)]
             key = combination.random_key(rng, *rng.choice(shapes))
+            if rng.random() < 0.3:
+                key = replace(key, pad_n=rng.randrange(64), pad_k=rng.randrange(64))
             made = Weights(key, _EXPERTS, self._device, self._device, rng.getrandbits(30))
             self._weights = number, made
         return self._weights[1]

@@ -44,6 +44,10 @@ VALUES = {
     "kFE2M1f": _float_values(2, 1, 1),
     "kFE8M0fnu": _e8m0_values(),
 }
+# The code of zero. kU4's stands for zero where the zero point is that.
+ZERO_CODES = {
+    name: int(np.flatnonzero(values == 0)[0]) for name, values in VALUES.items() if 0 in values
+}
 # The code of the largest magnitude.
 EXTREME_CODES = {
     "kU4": 15,

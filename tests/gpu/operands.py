@@ -336,6 +336,19 @@ class Problem:
         other.args.a_scales = self._on_device(scales)
         return other
 
+    def with_other_padding(self) -> Problem:
+        """Returns the problem on the same memory with other numbers in A's columns of padding."""
+        key = self.case.weights
+        changed = self._a.clone()
+        changed[:, key.k - key.pad_k : key.k] = 7
+        return self._with_a(changed)
+
+    def _with_a(self, a: torch.Tensor) -> Problem:
+        other = copy.copy(self)
+        other.args = self._library.Args.from_buffer_copy(self.args)
+        other.args.a = self._on_device(a)
+        return other
+
     def with_not_finite_rows(self, rows: list[int]) -> Problem:
         """Returns the problem on the same memory with an infinity and a NaN in rows of A.
 
@@ -347,10 +360,7 @@ class Problem:
             return self.with_a_scales(scales)
         spoilt = self._a.clone()
         spoilt[rows, 5], spoilt[rows, 6] = torch.inf, torch.nan
-        other = copy.copy(self)
-        other.args = self._library.Args.from_buffer_copy(self.args)
-        other.args.a = self._on_device(spoilt)
-        return other
+        return self._with_a(spoilt)
 
     def forced_config(self) -> Any:
         """Returns the configuration that the case forces, or None."""

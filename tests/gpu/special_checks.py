@@ -35,9 +35,9 @@ class Bench:
     def problem(self, m: int, **fields: Any) -> Problem:
         """Makes a problem on the bench's weights.
 
-        `n`, `k`, `extreme` (see WeightKey) and Case's fields may be given.
+        `n`, `k`, `extreme`, `pad_n`, `pad_k` (see WeightKey) and Case's fields may be given.
         """
-        of_weights = ("n", "k", "extreme")
+        of_weights = ("n", "k", "extreme", "pad_n", "pad_k")
         shape = {name: fields.pop(name) for name in of_weights if name in fields}
         key = replace(self.key, **shape)
         if self.key.group_size == -1:
@@ -115,6 +115,20 @@ def one_group_is_a_scale_per_channel(bench: Bench) -> str:
     problem.args.group_size = -1
     if not torch.equal(bench.run(problem), expected):
         raise CheckFailedError(f"{problem.case.name}: differs from the same with group_size = -1")
+    return ""
+
+
+def padded_shards(bench: Bench) -> str:
+    """Columns of padding are zeros, and rows of padding count for nothing, whatever A has there."""
+    for pad_n, pad_k in ((32, 0), (0, 32), (63, 33)):
+        problem = bench.problem(37, n=192, pad_n=pad_n, pad_k=pad_k, bias=True)
+        bits = bench.checked_run(problem)
+        local = torch.from_numpy(problem.local_expert_of_id >= 0).to(bits.device)
+        if bool(problem.values(bits[local][:, 192 - pad_n :]).any()):
+            raise CheckFailedError(f"{problem.case.name}: columns of padding are not zeros")
+        other = problem.with_other_padding()
+        if not torch.equal(bench.run(other), bits):
+            raise CheckFailedError(f"{problem.case.name}: depends on A's columns of padding")
     return ""
 
 
@@ -427,6 +441,7 @@ _SMALL: list[Callable[[Bench], str]] = [
     parallel_flag_changes_nothing,
     every_block_size,
     one_group_is_a_scale_per_channel,
+    padded_shards,
     one_unit_for_all_experts,
     not_finite_stays_in_its_token,
     extreme_operands,

@@ -83,6 +83,8 @@ class Weights:
         bias = torch.randn((experts, key.n), device=home, generator=self._generator)
         self._bias = (bias * self.magnitudes[:, None].float()).to(DTYPES[key.c_type])
         self._row_groups = self._make_row_groups()
+        if key.pad_n or key.pad_k:
+            self._clear_padding(stored)
         self._pack(stored, device)
 
     def _integers(self, end: int, *shape: int) -> torch.Tensor:
@@ -165,6 +167,19 @@ class Weights:
             return rows
         keys = torch.rand(rows.shape, device=self._home, generator=self._generator)
         return rows.gather(1, keys.argsort(dim=1))
+
+    def _clear_padding(self, stored: torch.Tensor) -> None:
+        """Makes zeros of the last rows and columns, as preparation does of what a shard lacks."""
+        rows, columns = self.key.k - self.key.pad_k, self.key.n - self.key.pad_n
+        zero = number_formats.ZERO_CODES[self.key.b_type]
+        self._codes[:, rows:] = zero
+        if self._zeros is not None:
+            self._codes[:, rows:] = self._zeros[:, self._row_groups[0, rows:]]
+            self._zeros[:, :, columns:] = 0
+        self._codes[:, :, columns:] = zero
+        for scales in (self._scales, stored):
+            scales[:, :, columns:] = 0
+        self._bias[:, columns:] = 0
 
     def _pack(self, stored: torch.Tensor, device: str) -> None:
         key, q = self.key, self._codes
