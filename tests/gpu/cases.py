@@ -138,7 +138,11 @@ class WeightKey:
 
 @dataclass(frozen=True)
 class Combination:
-    """What the kernels of one kind have in common beside their tile."""
+    """What the kernels of one kind have in common beside their tile.
+
+    `one_group`: whether kernels of these types with a scale per channel were built as well, which a
+    single group takes.
+    """
 
     scheme: str
     a_type: str
@@ -146,6 +150,7 @@ class Combination:
     c_type: str
     s_type: str
     group_blocks: int
+    one_group: bool = True
 
     @classmethod
     def of(cls, kernel: Kernel, scheme: str) -> Combination:
@@ -159,7 +164,14 @@ class Combination:
         return WeightKey(self.scheme, *types, size, length, n, k)
 
     def random_key(self, rng: random.Random, n: int, k: int) -> WeightKey:
-        return self.key(n, k, rng.choice(group_lengths(self.group_blocks, k)))
+        return self.key(n, k, rng.choice(self.group_lengths(k)))
+
+    def group_lengths(self, k: int) -> Sequence[int]:
+        """Returns the lengths of groups that the kernels serve, for K rows."""
+        lengths = group_lengths(self.group_blocks, k)
+        if self.one_group or self.group_blocks == GROUP_CHANNEL:
+            return lengths
+        return [length for length in lengths if length < k]
 
 
 def spelled(type_name: str) -> str:
@@ -330,16 +342,19 @@ def _sampled(rng: random.Random, combination: Combination, per_combination: int)
         n = _GRID_N[i % len(_GRID_N)]
         k = _GRID_K[i // len(_GRID_N) % len(_GRID_K)]
         yield _grid_case(rng, combination.random_key(rng, n, k))
-    shapes = [
-        (n, k) for n in _DENSE_N for k in _DENSE_K if group_lengths(combination.group_blocks, k)
-    ]
+    shapes = [(n, k) for n in _DENSE_N for k in _DENSE_K if combination.group_lengths(k)]
     for n, k in rng.sample(shapes, min(len(shapes), -(-per_combination // 2))):
         yield _dense_case(rng, combination.random_key(rng, n, k))
 
 
 def combinations(kernels: dict[Kernel, str]) -> list[Combination]:
     """Returns the combinations of scheme, types and group size that were built, in order."""
-    return list(dict.fromkeys(Combination.of(*pair) for pair in kernels.items()))
+    per_channel = {kernel.types for kernel in kernels if kernel.group_blocks == GROUP_CHANNEL}
+    found = dict.fromkeys(
+        replace(Combination.of(kernel, scheme), one_group=kernel.types in per_channel)
+        for kernel, scheme in kernels.items()
+    )
+    return list(found)
 
 
 def plan(kernels: dict[Kernel, str], seed: int, per_combination: int) -> list[Case]:
@@ -375,10 +390,10 @@ def plan_sanitizer(kernels: dict[Kernel, str]) -> list[Case]:
         widest = max(members, key=lambda kernel: (kernel.tile[1], kernel.block_size))
         groups = sorted({kernel.group_blocks for kernel in members})
         shared = {"num_experts": 4, "bias": True, "topk_weights": True, "kind": "sanitizer"}
-        for group_blocks, n, k in zip((groups[0], groups[-1]), (128, 192), (512, 128), strict=True):
+        for group_blocks, n, k in zip((groups[0], groups[-1]), (128, 192), (512, 256), strict=True):
             key = replace(Combination.of(widest, scheme), group_blocks=group_blocks).key(n, k, 32)
             cases.append(Case(weights=key, m=5, top_k=2, seed=1, **shared))
-        key = Combination.of(widest, scheme).key(256, 128, 32)
+        key = Combination.of(widest, scheme).key(256, 256, 32)
         forced = {
             "block_size": widest.block_size,
             "tile": widest.tile,

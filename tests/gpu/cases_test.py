@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import cases
@@ -167,6 +169,15 @@ def test_the_sanitizer_sample_has_every_scheme_and_act_order(
         if case.tile is not None:
             types = (key.a_type, key.b_type, key.c_type, key.s_type)
             assert (types, case.block_size, case.tile) in built
+
+
+def test_a_single_group_is_drawn_only_where_a_kernel_per_channel_was_built() -> None:
+    rng = random.Random(0)
+    grouped = cases.Combination("x", "a", "b", "c", "s", 8, one_group=False)
+    assert list(grouped.group_lengths(128)) == [] and list(grouped.group_lengths(256)) == [128]
+    assert replace(grouped, one_group=True).random_key(rng, 64, 128).per_channel
+    channel = replace(grouped, group_blocks=-1)
+    assert list(channel.group_lengths(128)) == [128]
 
 
 def test_coverage_counts_only_kernels_launched_with_a_right_result(

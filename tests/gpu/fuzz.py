@@ -286,7 +286,7 @@ class Fuzzer:
 
 
 def _fits(combination: Combination, k: int) -> bool:
-    return bool(cases.group_lengths(combination.group_blocks, k))
+    return bool(combination.group_lengths(k))
 
 
 def _random_case(rng: random.Random, weights: Weights) -> Case:
