@@ -21,6 +21,9 @@ TILE_SETS = {
         (64, 256, 256, [2, 3, 4]),
         (64, 128, 128, [1, 2, 3, 4]),
     ],
+    "narrow": [
+        (128, 64, 128, [0.5, 1]),
+    ],
 }
 
 # Tiles of the family sm90, by the types and group sizes of the kernels: (block_rows, thread_n,
@@ -184,6 +187,24 @@ QUANT_SCHEMES = [
 # Schemes with the same fields that are built only where somebody names them: the documented set of
 # kernels is that of QUANT_SCHEMES.
 FURTHER_QUANT_SCHEMES = [
+    {
+        "name": "gptq_int4_narrow",
+        "a_type": ["kFloat16", "kBFloat16"],
+        "b_type": "kU4B8",
+        "c_type": [],
+        "s_type": "",
+        "tiles": "narrow",
+        "group_blocks": [-1, 2, 4, 8],
+    },
+    {
+        "name": "mxfp4_narrow",
+        "a_type": ["kBFloat16"],
+        "b_type": "kFE2M1f",
+        "c_type": [],
+        "s_type": "kFE8M0fnu",
+        "tiles": "narrow",
+        "group_blocks": [2],
+    },
     {
         "name": "mxfp8",
         "a_type": ["kBFloat16"],

@@ -70,15 +70,22 @@ int main() {
   expect(qwen3_down(8), 64, 128, 128, 0);
   expect(qwen3_down(1, 16), 128, 128, 256, 1);
 
-  // Mixtral and DeepSeek-V3: deep, or many tiles.
+  // Mixtral and DeepSeek-V3: many tiles, or long columns.
   expect({1, 28672, 4096, 8, 2, 8, 132}, 64, 128, 128, 0);
-  expect({2, 4096, 14336, 8, 1, 8, 132}, 64, 128, 128, 0);
+  expect({2, 4096, 14336, 8, 1, 8, 132}, 128, 128, 256, 1);
+  expect({8, 4096, 14336, 8, 1, 8, 132}, 128, 128, 256, 2);
+  expect({4, 4096, 7168, 256, 8, 8, 132}, 128, 128, 256, 2);
+  expect({4, 4096, 7168 - 128, 256, 8, 8, 132}, 64, 128, 128, 0);
+  expect({1, 512, 7168, 256, 8, 8, 132}, 128, 128, 256, 1);
   expect({8, 7168, 2048, 256, 1, 8, 132}, 64, 128, 128, 0);
   expect({4096, 28672, 4096, 8, 2, 64, 132}, 64, 256, 256, 0);
 
-  // Depth: 2048 is little, 2112 is not; 128 must divide it for the deep tile.
+  // 128 must divide the depth for the deep tile. Of a depth of 2048, not of 2112, few tiles have as
+  // many blocks.
   expect(dense(64, 2048, 2048, 16), 128, 128, 256, 1);
-  expect(dense(64, 2048, 2112, 16), 64, 128, 128, 0);
+  expect(dense(64, 2048, 4096, 16), 128, 128, 256, 1);
+  expect(dense(64, 8192, 2048, 16), 64, 128, 128, 3);
+  expect(dense(64, 8192, 2112, 16), 64, 128, 128, 0);
   expect(dense(64, 2048, 1984, 16), 64, 128, 128, 0);
   // More rows than 16 in a block, and no rows at all.
   expect(dense(64, 2048, 2048, 32), 64, 128, 128, 0);
@@ -91,6 +98,15 @@ int main() {
   expect(dense(4096, 8192, 4096, 48), 64, 256, 256, 0);
   expect(dense(4096, 4096 + 128, 4096, 64), 64, 128, 128, 0);
   expect(dense(64, 4096, 4096, 64), 64, 128, 128, 0);
+
+  // The narrow tile, where it was built: up to three for each multiprocessor.
+  const std::vector<TileSize> narrow = {{128, 128, 256}, {64, 128, 128}, {128, 64, 128}};
+  expect_of(narrow, qwen3_gate_up(1), 128, 64, 128, 2);
+  expect_of(narrow, qwen3_gate_up(2), 128, 64, 128, 3);
+  expect_of(narrow, qwen3_gate_up(4), 64, 128, 128, 3);
+  expect_of(narrow, {16, 192, 2048, 128, 8, 8, 132}, 128, 64, 128, 2);
+  expect_of(narrow, {1, 512, 7168, 256, 8, 8, 132}, 128, 128, 256, 1);
+  expect_of(narrow, {16, 192, 2048, 128, 8, 32, 132}, 64, 128, 128, 0);
 
   // Other tiles than the table's: the rules go by what is deep, wide and small among them.
   expect_of({{128, 64, 128}}, qwen3_gate_up(8), 128, 64, 128, 0);

@@ -74,7 +74,7 @@ SCHEME_ERRORS = {
         ),
         (
             {"tiles": "a32"},
-            "tiles = \"a32\" is not allowed; allowed: a16, a8",
+            "tiles = \"a32\" is not allowed; allowed: a16, a8, narrow",
         ),
         (
             {"tiles": []},

@@ -1,5 +1,5 @@
 // Which of some tiles suits a shape, and how many thread blocks of it a multiprocessor shall hold,
-// as measured on an H100 (docs/kernel-notes.md).
+// as measured on an H100 and an H200 (docs/kernel-notes.md).
 #pragma once
 
 #include <algorithm>
@@ -43,6 +43,7 @@ inline double expected_blocks(const TileProblem& problem) {
 // The best of the `count` tiles from `first` on, one at least, whose thread_k divides k.
 inline TileChoice choose_tile(const TileProblem& problem, const TileSize* first, int count) {
   constexpr int kShortDepth = 2048;
+  constexpr int kLongDepth = 7168;
   const auto best = [&](auto worth) {
     return std::max_element(first, first + count, [&](const TileSize& a, const TileSize& b) {
       return worth(a) < worth(b);
@@ -52,6 +53,7 @@ inline TileChoice choose_tile(const TileProblem& problem, const TileSize* first,
   const TileSize* wide = best([](const TileSize& t) { return std::tuple(t.thread_n, t.threads); });
   const TileSize* small =
       best([](const TileSize& t) { return std::tuple(-t.threads, t.thread_n); });
+  const TileSize* narrow = best([](const TileSize& t) { return -t.thread_n; });
   const auto choice = [&](const TileSize* tile, int blocks_per_sm, const char* reason) {
     return TileChoice{static_cast<int>(tile - first), blocks_per_sm, reason};
   };
@@ -61,13 +63,24 @@ inline TileChoice choose_tile(const TileProblem& problem, const TileSize* first,
     const int n_tiles = (problem.n + tile->thread_n - 1) / tile->thread_n;
     return std::ceil(blocks * n_tiles / problem.multiprocessors);
   };
-  if (problem.block_size <= 16 && problem.k <= kShortDepth) {
-    if (deep->thread_k > small->thread_k && tiles_per_sm(deep) <= 1) {
+  if (problem.block_size <= 16) {
+    const bool deeper = deep->thread_k > small->thread_k;
+    const auto as_many_blocks = [&](const TileSize* tile) {
+      return choice(tile, static_cast<int>(tiles_per_sm(tile)),
+                    "little work: about as many blocks as tiles, so that few are split");
+    };
+    if (narrow->thread_n < small->thread_n && problem.k < kLongDepth && tiles_per_sm(narrow) >= 1 &&
+        tiles_per_sm(narrow) <= 3) {
+      return as_many_blocks(narrow);
+    }
+    if (deeper && tiles_per_sm(deep) <= 1) {
       return choice(deep, 1, "little work: one block per multiprocessor seldom splits a tile");
     }
-    if (tiles_per_sm(small) > 1 && tiles_per_sm(small) <= 3) {
-      return choice(small, static_cast<int>(tiles_per_sm(small)),
-                    "little work: about as many blocks as tiles, so that few are split");
+    if (problem.k <= kShortDepth && tiles_per_sm(small) > 1 && tiles_per_sm(small) <= 3) {
+      return as_many_blocks(small);
+    }
+    if (deeper && problem.k >= kLongDepth) {
+      return choice(deep, 2, "few rows, long columns: a deep tile waits less often");
     }
   }
   const bool many_rows =
