@@ -66,9 +66,11 @@ struct MoeGemmArgs {
   const int* g_idx = nullptr;  // [num_experts, k], group of each row of B, ascending
   const int* perm = nullptr;   // [num_experts, k], column of A for each row of B
 
-  const float* topk_weights = nullptr;    // [m * top_k]; optional: null multiplies by nothing
-  const int* sorted_token_ids = nullptr;  // ids by expert, padded to blocks with m * top_k
-  const int* expert_ids = nullptr;        // expert of each block; -1: skip the block
+  const float* topk_weights = nullptr;  // [m * top_k]; optional: null multiplies by nothing
+  // Ids by expert, padded to blocks with m * top_k or any number that is no id, as -1.
+  const int* sorted_token_ids = nullptr;
+  // Expert of each block; blocks with -1, or any number that is no expert, are skipped.
+  const int* expert_ids = nullptr;
   // [1], entries of sorted_token_ids in use
   const int* num_tokens_past_padded = nullptr;
   // Whether expert_ids may hold -1 (expert parallelism). The result does not depend on it: false

@@ -10,6 +10,7 @@ runs on. They are the same but under compute-sanitizer, which then sees no kerne
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -89,6 +90,13 @@ def route(case: Case) -> np.ndarray:
         used = np.sort(rng.permutation(experts)[: max(1, experts // 2)])
         return used[moe_reference.random_routing(rng, case.m, len(used), case.top_k)]
     return moe_reference.random_routing(rng, case.m, experts, case.top_k)
+
+
+def _renumber(values: np.ndarray, number: int, others: Sequence[int]) -> None:
+    """Writes other numbers, in turn, where `number` stands; with none, leaves it."""
+    if others:
+        places = np.flatnonzero(values == number)
+        values[places] = np.resize(np.array(others, values.dtype), len(places))
 
 
 class Problem:
@@ -196,10 +204,22 @@ class Problem:
         """Puts `count` blocks of padding in front of every block of sorted_token_ids."""
         self._align(count)
 
-    def _align(self, empty_blocks: int = 0) -> None:
+    def renumber(self, padding: Sequence[int], no_expert: Sequence[int]) -> None:
+        """Writes these numbers, in turn, for padding and for blocks without an expert."""
+        self._align(padding=padding, no_expert=no_expert)
+
+    def _align(
+        self,
+        empty_blocks: int = 0,
+        padding: Sequence[int] = (),
+        no_expert: Sequence[int] = (),
+    ) -> None:
         alignment = moe_reference.moe_align(
             self._routing, self.case.num_experts, self.args.block_size, self._map
         )
+        used = int(alignment.num_tokens_past_padded[0])
+        _renumber(alignment.sorted_token_ids[:used], self.case.m * self.case.top_k, padding)
+        _renumber(alignment.expert_ids[: used // self.args.block_size], -1, no_expert)
         self._soil_unused(alignment)
         if empty_blocks:
             alignment = self._with_empty_blocks(alignment, empty_blocks)

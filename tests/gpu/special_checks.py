@@ -98,6 +98,22 @@ def parallel_flag_changes_nothing(bench: Bench) -> str:
     return ""
 
 
+def numbers_out_of_range(bench: Bench) -> str:
+    """Whatever is no id is padding, and blocks with whatever is no expert are skipped."""
+    most, least = 2**31 - 1, -(2**31)
+    for local in ("none", "spread"):
+        for flag in (True, False):
+            problem = bench.problem(
+                123, num_experts=12, parts=4, local=local, flag_parallel=flag, topk_weights=True
+            )
+            experts, ids = problem.args.num_experts, problem.case.m * problem.case.top_k
+            expected = bench.checked_run(problem)
+            problem.renumber((-1, ids + 1, most, least), (experts, -2, most, least))
+            if not torch.equal(bench.checked_run(problem), expected):
+                raise CheckFailedError(f"{problem.case.name}: differs with other numbers")
+    return ""
+
+
 def every_block_size(bench: Bench) -> str:
     """All block sizes agree with the reference, with most blocks partly filled."""
     for block_size in bench.key.block_sizes:
@@ -441,6 +457,7 @@ def refusals(bench: Bench) -> str:
 _SMALL: list[Callable[[Bench], str]] = [
     no_tokens,
     no_local_experts,
+    numbers_out_of_range,
     parallel_flag_changes_nothing,
     every_block_size,
     one_group_is_a_scale_per_channel,

@@ -96,6 +96,7 @@ static KernelParams kernel_params(const MoeGemmArgs& args, const LaunchPlan& pla
   params.atomic_reduce = args.atomic_reduce;
   params.expert_parallel = args.expert_parallel;
   params.k_splits = plan.k_splits;
+  params.num_experts = args.num_experts;
   return params;
 }
 

@@ -40,7 +40,7 @@ struct KernelParams {
   // [stripes]: how many contributed to the tile that a stripe owns. Zero before and after a launch.
   int* locks;
   std::int64_t a_stride;  // elements between rows of A
-  int num_ids;            // ids below this one are tokens, the rest is padding
+  int num_ids;            // 0 … num_ids - 1 are tokens, all other ids are padding
   int n;
   int k;
   int num_groups;    // scale rows per expert
@@ -50,11 +50,12 @@ struct KernelParams {
   ::marlin_moe::Divider n_tiles;        // tiles that cover n
   ::marlin_moe::Divider tile_stages;    // pipeline stages that cover k
   bool atomic_reduce;                   // split tiles are summed by atomic additions, into zeros
-  bool expert_parallel;                 // whether expert_ids may hold -1
+  bool expert_parallel;                 // whether blocks may be without an expert
   // Of MarlinSm90: into how many parts a tile may be cut along k where tiles are few. 1: none, and
   // neither partials nor locks are read; else they are as Sm90Tile (plan/sm90_tile.h) says. Stages
   // are 64 deep there, stripe_slack and atomic_reduce are not read.
   int k_splits;
+  int num_experts;  // 0 … num_experts - 1 are experts; blocks with any other number are skipped
 };
 
 }  // namespace MARLIN_NAMESPACE_NAME

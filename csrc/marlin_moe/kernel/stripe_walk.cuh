@@ -16,7 +16,7 @@ namespace marlin_moe {
 struct WorkItem {
   TilePart part;
   int block;   // of sorted_token_ids
-  int expert;  // negative: none, there is nothing to do
+  int expert;  // -1: none, there is nothing to do
   int n_tile;
 };
 
@@ -47,7 +47,7 @@ class StripeWalk {
     if (!schedule_.next(&item->part)) return false;
     const TileIndex index = tile_index(item->part.tile, blocks_.count(), params_.n_tiles);
     item->block = blocks_.find(index.row_block);
-    item->expert = params_.expert_ids[item->block];
+    item->expert = blocks_.expert(item->block);
     item->n_tile = index.n_tile;
     return true;
   }

@@ -19,7 +19,8 @@ class TileRows {
   __device__ __forceinline__ void load_ids(int block) {
     if (threadIdx.x < Traits::kRows) {
       const unsigned id = params_.sorted_token_ids[block * Traits::kRows + threadIdx.x];
-      store_shared(id_address(threadIdx.x), id);
+      // Whatever stands for padding, -1 too.
+      store_shared(id_address(threadIdx.x), min(id, static_cast<unsigned>(params_.num_ids)));
     }
   }
 
@@ -37,7 +38,7 @@ class TileRows {
     }
   }
 
-  // `num_ids` or more: padding.
+  // `num_ids`: padding.
   __device__ __forceinline__ int id(unsigned row) const {
     return static_cast<int>(load_shared_4(id_address(row)));
   }

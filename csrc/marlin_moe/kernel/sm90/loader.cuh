@@ -28,7 +28,8 @@ class Loader {
 #pragma unroll 1
     for (int unit = blockIdx.x; unit < units; unit += params_.stripes) {
       const Work work = walk.work(unit);
-      begin_tile(uniform(blocks.find(work.tile.row_block)), uniform(work.tile.n_tile));
+      const int block = uniform(blocks.find(work.tile.row_block));
+      begin_tile(block, uniform(blocks.expert(block)), uniform(work.tile.n_tile));
       const int k_begin = uniform(work.k_begin);
       const int k_end = uniform(work.k_end);
 #pragma unroll 1
@@ -53,8 +54,7 @@ class Loader {
 
   __device__ __forceinline__ bool is_token(int pass) const { return tokens_ >> pass & 1; }
 
-  __device__ __forceinline__ void begin_tile(int block, int n_tile) {
-    const int expert = uniform(__ldg(params_.expert_ids + block));
+  __device__ __forceinline__ void begin_tile(int block, int expert, int n_tile) {
     // A block without an expert is multiplied all the same if the caller did not say that there
     // may be one: with any expert's weights, for no row of C.
     const unsigned num_ids = expert < 0 ? 0 : params_.num_ids;
