@@ -270,6 +270,18 @@ def one_workspace_for_many_shapes(bench: Bench) -> str:
     return f"{workspace.bytes.numel()} bytes"
 
 
+def dirty_workspace(bench: Bench) -> str:
+    """A workspace that was never zeroed stops no launch, and changes no result."""
+    for m, n in ((1, 128), (17, 1024), (300, 1024)):
+        problem = bench.problem(m, n=n, k=2048)
+        expected = bench.checked_run(problem)
+        for byte in (0xFF, 0x01, 0x7F):
+            problem.workspace.fill(byte, torch.uint8)
+            if not torch.equal(bench.checked_run(problem), expected):
+                raise CheckFailedError(f"{problem.case.name}: differs on bytes of {byte:#x}")
+    return ""
+
+
 def surplus_row_blocks(bench: Bench) -> str:
     """Blocks of padding, as of an aligner that gives every expert one, change nothing.
 
@@ -467,6 +479,7 @@ _SMALL: list[Callable[[Bench], str]] = [
     extreme_operands,
     repeated_runs,
     one_workspace_for_many_shapes,
+    dirty_workspace,
     surplus_row_blocks,
     atomic_reduction,
     refusals,

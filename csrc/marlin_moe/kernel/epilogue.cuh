@@ -58,6 +58,9 @@ class Epilogue {
   static constexpr int kRowsPerBlock = kShape.rows_per_m_block();
   static constexpr int kUnit = 8;  // columns that one thread finishes at a time: 16 bytes of C
   static constexpr int kUnitsPerRow = Traits::kThreadN / kUnit;
+  // In a stripe's lock: what it contributed to another's tile is there. A number that fresh memory
+  // seldom holds, so that a workspace that was never zeroed neither stops nor misleads a launch.
+  static constexpr int kContributed = 0x5eba1cd7;
   static_assert(Traits::kThreads % kUnitsPerRow == 0, "a thread's columns are those of every row");
 
   // What eight columns of an expert are multiplied by, and what is added to them then.
@@ -220,23 +223,22 @@ class Epilogue {
     }
   }
 
-  // To be followed by a barrier.
+  // To be followed by a barrier, which shows all threads what one of them has acquired. The locks
+  // are opened again for the next launch.
   __device__ __forceinline__ void await_contributors(const TileShare& share) {
-    if (position_.thread != 0) return;
-    while (lock_acquire(params_.locks + stripe_) != share.num_contributors) {
+#pragma unroll 1
+    for (int i = position_.thread; i < share.num_contributors; i += Traits::kThreads) {
+      int* lock = params_.locks + stripe_ + 1 + i;
+      while (lock_acquire(lock) != kContributed) {
+      }
+      *lock = 0;
     }
   }
 
   // Tells the owner of a contribution: the barrier behind the last m block orders the other
-  // threads' partial sums before the signal, and a release is cumulative. The owner's lock goes
-  // back to zero, as the next launch expects it.
+  // threads' partial sums before the signal, and a release is cumulative.
   __device__ __forceinline__ void signal(const TileShare& share) {
-    if (position_.thread != 0) return;
-    if (!share.owns) {
-      lock_add(params_.locks + share.owner, 1);
-    } else if (share.num_contributors > 0) {
-      params_.locks[stripe_] = 0;
-    }
+    if (position_.thread == 0 && !share.owns) lock_release(params_.locks + stripe_, kContributed);
   }
 
   const Params& params_;

@@ -156,8 +156,8 @@ __device__ __forceinline__ void reduce_add(float* to, float a, float b, float c,
 }
 
 // Signals through a lock in global memory: what was written before release is seen after acquire.
-__device__ __forceinline__ void lock_add(int* lock, int value) {
-  asm volatile("red.release.gpu.global.add.s32 [%0], %1;\n" ::"l"(lock), "r"(value) : "memory");
+__device__ __forceinline__ void lock_release(int* lock, int value) {
+  asm volatile("st.release.gpu.global.s32 [%0], %1;\n" ::"l"(lock), "r"(value) : "memory");
 }
 __device__ __forceinline__ int lock_acquire(const int* lock) {
   int value;
