@@ -39,7 +39,7 @@ class Side:
         self.sets = workload.sets(self.block_size)
 
     def output(self) -> torch.Tensor:
-        """Returns what a launch on the first set writes, into zeros."""
+        """Returns what a launch on the first set writes into zeros, in memory that both share."""
         self._workload.c.zero_()
         self.sets[0].stream = torch.cuda.current_stream().cuda_stream
         status = self._library.gemm(self.sets[0])
@@ -61,11 +61,10 @@ def time_point(
 ) -> dict[str, Any]:
     """Compares outputs and times of both libraries at one point."""
     layer, case, tokens = point
-    base, new = (
-        Side(library, Workload(library, pool, layer, case, tokens, remote=options.remote))
-        for library in libraries
-    )
-    expected, output = base.output(), new.output()
+    workload = Workload(libraries[0], pool, layer, case, tokens, remote=options.remote)
+    base, new = (Side(library, workload.for_library(library)) for library in libraries)
+    expected = base.output().clone()
+    output = new.output()
     same = torch.equal(output.view(torch.int16), expected.view(torch.int16))
     (rough,) = base.times(len(base.sets), 1)
     launches = launches_of(len(base.sets), rough)

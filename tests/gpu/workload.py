@@ -5,6 +5,7 @@ Launches go round several sets of weights, each with a routing of its own.
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -161,6 +162,13 @@ class Workload:
         if not status.ok:
             raise ShimError(f"max_workspace_size: {status.name}: {status.message}")
         self._workspace = torch.zeros(size, dtype=torch.uint8, device=self._device)
+
+    def for_library(self, library: MoeGemmLibrary) -> Workload:
+        """Returns the same operands for another library, with a workspace of its own."""
+        other = copy.copy(self)
+        other._library = library
+        other._make_base(self.a.shape[0])
+        return other
 
     def chosen_block_size(self) -> int:
         return self._library.block_size(self._library.Args(**self._base))
