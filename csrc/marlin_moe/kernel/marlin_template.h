@@ -33,7 +33,10 @@ __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, Til
     copy_async_commit();
   };
 #pragma unroll 1
-  for (int i = 0; i < kStages; ++i) issue(k_begin + i, i * kStageBytes);
+  for (int i = 0; i < kStages; ++i) {
+    issue(k_begin + i, i * kStageBytes);
+    loader.land();
+  }
   rows.load_factors();
   copy_async_wait<kStages - 1>();
   __syncthreads();
@@ -55,6 +58,7 @@ __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, Til
       multiplier.load(fragments[0], slot, k_tile, 0);
       multiplier.load(fragments[1], slot, k_tile, 1);
       multiplier.multiply_pair(fragments[0], fragments[1]);
+      loader.land();
       next_stage(k_tile);
     }
   } else {
@@ -68,6 +72,7 @@ __device__ __forceinline__ void multiply_stages(StageLoader<Traits>& loader, Til
       // Behind the last stage nobody uses what is loaded: cheaper than a branch.
       multiplier.load(fragments[0], slot, min(k_tile + 1, k_end - 1), 0);
       multiplier.template multiply<1>(fragments[1]);
+      loader.land();
     }
   }
   multiplier.finish_tile();

@@ -72,18 +72,35 @@ __device__ __forceinline__ void store_shared(SharedAddress to, float a, float b)
 
 // Copies 16 bytes from global to shared memory, or writes 16 zero bytes where `valid` is false.
 __device__ __forceinline__ void copy_async_16(SharedAddress to, const void* from, bool valid) {
-#if MARLIN_SM75_PATH
-  int4 value = make_int4(0, 0, 0, 0);
-  if (valid) value = *static_cast<const int4*>(from);
-  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};\n" ::"r"(to), "r"(value.x), "r"(value.y),
-               "r"(value.z), "r"(value.w)
-               : "memory");
-#else
   const int bytes = valid ? 16 : 0;
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from), "r"(bytes)
                : "memory");
-#endif
 }
+
+// The same copy, for devices without asynchronous ones too. There issue() loads, and nothing waits
+// for what it loads before land(), which stores it.
+class Copy16 {
+ public:
+  __device__ __forceinline__ void issue([[maybe_unused]] SharedAddress to, const void* from,
+                                        bool valid) {
+#if MARLIN_SM75_PATH
+    value_ = make_int4(0, 0, 0, 0);
+    if (valid) value_ = *static_cast<const int4*>(from);
+#else
+    copy_async_16(to, from, valid);
+#endif
+  }
+#if MARLIN_SM75_PATH
+  __device__ __forceinline__ void land(SharedAddress to) const {
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};\n" ::"r"(to), "r"(value_.x),
+                 "r"(value_.y), "r"(value_.z), "r"(value_.w)
+                 : "memory");
+  }
+
+ private:
+  int4 value_;
+#endif
+};
 
 // Closes the group of copies issued since the last call.
 __device__ __forceinline__ void copy_async_commit() {

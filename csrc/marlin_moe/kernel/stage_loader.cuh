@@ -34,9 +34,27 @@ class StageLoader {
   // the stage that follows the last call's.
   __device__ __forceinline__ void issue(int k_tile, unsigned slot) {
     const SharedAddress stage = shared_ + slot;
-    issue_a(stage);
-    issue_b(stage);
-    if constexpr (Traits::kGrouped) issue_scales(k_tile, stage);
+    for_each_copy(k_tile, stage, [](Copy16& copy, SharedAddress to, const void* from, bool valid) {
+      copy.issue(to, from, valid);
+    });
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) a_[pass] += Traits::kThreadK * kABytes;
+    b_ += b_row_bytes() * (Traits::kThreadK / Traits::kKBlock);
+#if MARLIN_SM75_PATH
+    issued_ = true;
+    issued_stage_ = stage;
+#endif
+  }
+
+  // Stores what the last issue() loaded, where copies are not asynchronous. To be called before the
+  // next issue(), with as much work as possible between the two.
+  __device__ __forceinline__ void land() {
+#if MARLIN_SM75_PATH
+    if (!issued_) return;
+    issued_ = false;
+    for_each_copy(0, issued_stage_,
+                  [](const Copy16& copy, SharedAddress to, const void*, bool) { copy.land(to); });
+#endif
   }
 
  private:
@@ -48,6 +66,15 @@ class StageLoader {
   static constexpr int kPasses = (Traits::kRows + kRowsPerPass - 1) / kRowsPerPass;
   static constexpr bool kFullPasses = Traits::kRows % kRowsPerPass == 0;
   static_assert(kRowsPerPass % 8 == 0, "the XOR must not change from pass to pass");
+
+  // Calls `visit` with each of the thread's copies of stage `k_tile`, and where it goes and comes
+  // from.
+  template <class Visit>
+  __device__ __forceinline__ void for_each_copy(int k_tile, SharedAddress stage, Visit visit) {
+    visit_a(stage, visit);
+    visit_b(stage, visit);
+    if constexpr (Traits::kGrouped) visit_scales(k_tile, stage, visit);
+  }
 
   // Nothing is read through the address of an invalid chunk, wherever it points.
   __device__ __forceinline__ void begin_a(const TileRows<Traits>& rows, int k_tile) {
@@ -63,7 +90,8 @@ class StageLoader {
     }
   }
 
-  __device__ __forceinline__ void issue_a(SharedAddress stage) {
+  template <class Visit>
+  __device__ __forceinline__ void visit_a(SharedAddress stage, Visit visit) {
     const unsigned first_row = position_.thread / kChunksPerRow;
     const SharedAddress to =
         stage + kShape.a_offset() +
@@ -71,9 +99,9 @@ class StageLoader {
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
       if (kFullPasses || first_row + pass * kRowsPerPass < Traits::kRows) {
-        copy_async_16(to + pass * kRowsPerPass * kChunksPerRow * 16, a_[pass], a_valid_[pass]);
+        visit(a_copies_[pass], to + pass * kRowsPerPass * kChunksPerRow * 16, a_[pass],
+              a_valid_[pass]);
       }
-      a_[pass] += Traits::kThreadK * kABytes;
     }
   }
 
@@ -96,17 +124,17 @@ class StageLoader {
          (piece * kPieceBytes + position_.lane * 16);
   }
 
-  __device__ __forceinline__ void issue_b(SharedAddress stage) {
+  template <class Visit>
+  __device__ __forceinline__ void visit_b(SharedAddress stage, Visit visit) {
     const SharedAddress to = stage + kShape.b_offset();
 #pragma unroll
     for (int sub = 0; sub < 2; ++sub) {
 #pragma unroll
       for (int i = 0; i < kBChunks; ++i) {
-        copy_async_16(to + position_.b_chunk_offset(sub, 32 * i + position_.lane),
-                      b_ + sub * b_row_bytes() + 32 * 16 * i, b_valid_);
+        visit(b_copies_[sub][i], to + position_.b_chunk_offset(sub, 32 * i + position_.lane),
+              b_ + sub * b_row_bytes() + 32 * 16 * i, b_valid_);
       }
     }
-    b_ += b_row_bytes() * (Traits::kThreadK / Traits::kKBlock);
   }
 
   static constexpr int kScaleBytes = kShape.s_bits / 8;
@@ -140,17 +168,18 @@ class StageLoader {
     }
   }
 
-  __device__ __forceinline__ void issue_scales(int k_tile, SharedAddress stage) {
+  template <class Visit>
+  __device__ __forceinline__ void visit_scales(int k_tile, SharedAddress stage, Visit visit) {
     constexpr int kStageBlocks = Traits::kThreadK / 16;
     const unsigned group = static_cast<unsigned>(k_tile) * kStageBlocks / Traits::kGroupBlocks;
     if (position_.thread < Traits::kGroupsPerStage * kScaleChunks) {
-      copy_async_16(stage + kShape.s_offset() + position_.thread * 16,
-                    s_ + std::uint64_t{group} * s_row_bytes(), s_valid_);
+      visit(s_copy_, stage + kShape.s_offset() + position_.thread * 16,
+            s_ + std::uint64_t{group} * s_row_bytes(), s_valid_);
     }
     if constexpr (Traits::kHasZeroPoints) {
       if (position_.thread < Traits::kGroupsPerStage * kZeroChunks) {
-        copy_async_16(stage + kShape.zp_offset() + position_.thread * 16,
-                      zp_ + std::uint64_t{group} * zp_row_bytes(), zp_valid_);
+        visit(zp_copy_, stage + kShape.zp_offset() + position_.thread * 16,
+              zp_ + std::uint64_t{group} * zp_row_bytes(), zp_valid_);
       }
     }
   }
@@ -166,6 +195,14 @@ class StageLoader {
   bool s_valid_;
   const char* zp_;
   bool zp_valid_;
+  Copy16 a_copies_[kPasses];
+  Copy16 b_copies_[2][kBChunks];
+  Copy16 s_copy_;
+  Copy16 zp_copy_;
+#if MARLIN_SM75_PATH
+  bool issued_ = false;
+  SharedAddress issued_stage_;
+#endif
 };
 
 }  // namespace marlin_moe
