@@ -10,7 +10,7 @@ actions depend on its own specs only.
 load("@bazel_skylib//rules:common_settings.bzl", "BuildSettingInfo")
 load("@rules_cuda//cuda:defs.bzl", "CudaArchsInfo")
 load(":archs.bzl", "ANY_FAMILY", "all_family_specs", "check_extra_families", "family_specs", "parse_cuda_archs", "spec_condition")
-load(":families.bzl", "FAMILIES")
+load(":families.bzl", "ARCHS", "FAMILIES")
 load(":providers.bzl", "CudaArchsSettingInfo", "ExtraFamiliesSettingInfo")
 
 visibility("//...")
@@ -64,6 +64,40 @@ extra_families_setting = rule(
     doc = "The kernel families beyond the documented ones that are built, separated by commas.",
     provides = [ExtraFamiliesSettingInfo],
 )
+
+def _arch_probe_impl(ctx):
+    archs = ctx.attr._cuda_archs[CudaArchsSettingInfo].archs
+    asked = ctx.attr.capability in [arch.capability for arch in archs]
+    return [config_common.FeatureFlagInfo(value = "yes" if asked else "no")]
+
+_arch_probe = rule(
+    implementation = _arch_probe_impl,
+    attrs = {
+        "capability": attr.string(mandatory = True, doc = "A compute capability, such as 9.0."),
+        "_cuda_archs": attr.label(default = "//:cuda_archs"),
+    },
+    doc = "Tells, as the value of a flag, whether the flag //:cuda_archs asks for a capability.",
+    provides = [config_common.FeatureFlagInfo],
+)
+
+def capability_settings(name):
+    """Declares a public condition for each compute capability: does the flag `//:cuda_archs` ask for it?
+
+    Args:
+      name: a prefix of the names of what the conditions ask; they are called as the capabilities.
+    """
+    for arch in ARCHS:
+        probe = "{}_{}".format(name, arch["capability"])
+        _arch_probe(
+            name = probe,
+            capability = arch["capability"],
+            visibility = ["//visibility:private"],
+        )
+        native.config_setting(
+            name = arch["capability"],
+            flag_values = {":" + probe: "yes"},
+            visibility = ["//visibility:public"],
+        )
 
 def _spec_probe_impl(ctx):
     exact = ctx.attr._sass[BuildSettingInfo].value == "exact"

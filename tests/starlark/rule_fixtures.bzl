@@ -166,6 +166,12 @@ def rule_fixtures(name):
     Args:
       name: prefix of those whose arguments are right.
     """
+    write_file(
+        name = name + "_another_generator",
+        out = "another_generator.sh",
+        is_executable = True,
+        tags = ["manual"],
+    )
     for out in [
         "helper_data.txt",
         "launcher.cu",
@@ -207,6 +213,14 @@ def rule_fixtures(name):
             quant_schemes = SCHEMES,
             tags = ["manual"],
         )
+    write_file(
+        name = name + "_built_for",
+        out = "built_for.txt",
+        content = select({"//built_for:8.0": ["8.0"], "//conditions:default": []}) +
+                  select({"//built_for:8.9": ["8.9"], "//conditions:default": []}) +
+                  select({"//built_for:9.0": ["9.0"], "//conditions:default": []}),
+        tags = ["manual"],
+    )
     cc_library(
         name = name + "_helper",
         srcs = ["helper.cc"],

@@ -46,6 +46,32 @@ def _generated_files_impl(ctx):
     asserts.equals(env, expected, actions[0].argv[-len(expected):])
     return analysistest.end(env)
 
+def _another_generator_impl(ctx):
+    """The flag //:generator takes any program that has the same arguments."""
+    env = analysistest.begin(ctx)
+    (action,) = _actions(env, "MarlinGenerate")
+    asserts.equals(env, "another_generator.sh", action.argv[0].rpartition("/")[2])
+    asserts.equals(env, "--spec", action.argv[1])
+    asserts.equals(env, "--outputs", action.argv[3])
+    asserts.equals(env, [file.path for file in action.outputs.to_list()], action.argv[4:])
+    return analysistest.end(env)
+
+another_generator_test = analysistest.make(
+    _another_generator_impl,
+    config_settings = {str(Label("//:generator")): str(Label("//tests/starlark:kernels_another_generator"))},
+)
+
+def _built_for_impl(ctx):
+    """Conditions hold for the capabilities that the flag asks for, whatever their variant."""
+    env = analysistest.begin(ctx)
+    asserts.equals(env, "8.0\n9.0\n", _written(env, "built_for.txt").rstrip("\n") + "\n")
+    return analysistest.end(env)
+
+built_for_test = analysistest.make(
+    _built_for_impl,
+    config_settings = {_CUDA_ARCHS: "sm_80,9.0a+PTX"},
+)
+
 _generated_files_attrs = {"files": attr.string_list()}
 
 generated_files_test = analysistest.make(_generated_files_impl, attrs = _generated_files_attrs)

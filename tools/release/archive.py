@@ -23,8 +23,8 @@ import tarfile
 from pathlib import Path
 
 NAME = "marlin_moe_kernels"
-# What only the repository itself needs.
-_LEFT_OUT = (".bcr/", ".ci/", ".gitignore")
+# What only the repository itself needs. Tests need modules that are development dependencies.
+_LEFT_OUT = (".bcr/", ".ci/", ".gitignore", "bazelw", "offline/", "tests/")
 
 
 class ReleaseError(Exception):
