@@ -83,15 +83,28 @@ def archs_of(heading: str) -> list[str]:
 
 
 def families_of(scheme: dict[str, Any], arch: str) -> list[str]:
-    """The documented families that have kernels of a scheme for an architecture."""
+    """The families that have kernels of a scheme for an architecture."""
     return [
         family["name"]
         for family in FAMILIES
-        if not family["extra"]
-        and arch in family["capabilities"]
+        if arch in family["capabilities"]
         and set(scheme["a_type"]) & set(family["a_types"])
         and set(scheme["c_type"] or scheme["a_type"]) & set(family["c_types"])
+        and has_tiles(family, scheme)
     ]
+
+
+def has_tiles(family: dict[str, Any], scheme: dict[str, Any]) -> bool:
+    """Whether a family has tiles for a scheme: its own table may lack some types and groups."""
+    if not family["tile_table"]:
+        return True
+    return any(
+        set(scheme["a_type"]) & set(row["a_types"])
+        and scheme["b_type"] in row["b_types"]
+        and scheme["s_type"] == row["s_type"]
+        and set(scheme["group_blocks"]) & set(row["group_blocks"])
+        for row in table("private/quant_schemes.bzl", family["tile_table"])
+    )
 
 
 def test_the_readme_says_which_family_serves_a_scheme_where():
