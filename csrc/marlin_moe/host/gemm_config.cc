@@ -6,35 +6,16 @@
 
 #include "arguments.h"
 #include "kernel_messages.h"
-#include "marlin_moe/plan/family_choice.h"
 #include "marlin_moe/plan/tile_choice.h"
+#include "tile_cost.h"
 
 namespace marlin_moe {
 
 // Stages worth about as much as the exchange of partial sums that they save.
 static constexpr int kDefaultStripeSlack = 8;
 
-Sm90Problem sm90_problem(const MoeGemmArgs& args, const DeviceInfo& device) {
-  return {static_cast<double>(args.m) * args.top_k,
-          args.n,
-          args.k,
-          args.num_experts,
-          args.b_type.size_bits(),
-          device.multiprocessors};
-}
-
-static double sm90_tile_cost(const MoeGemmArgs& args, const BuiltTile& tile,
-                             const DeviceInfo& device) {
-  return sm90_cost(sm90_problem(args, device), {tile.rows, tile.thread_n, tile.blocks_per_sm});
-}
-
 static bool suits(const MoeGemmArgs& args, const BuiltTile& tile, const DeviceInfo& device) {
   return tile.rows == args.block_size && serves(tile, args, device);
-}
-
-// Whether whole stages cover k; those of sm90 may reach beyond it.
-static bool divides_k(const MoeGemmArgs& args, const BuiltTile& tile) {
-  return tile.family->is_sm90() || args.k % tile.thread_k == 0;
 }
 
 static bool same_tile(const MoeGemmConfig& config, const BuiltTile& tile) {
@@ -85,7 +66,7 @@ class Candidates {
   TileChoice best_of_sm90(const MoeGemmArgs& args, const DeviceInfo& device) const {
     if (count_ == 1) return {0, 0, "the tile of sm90 with these rows"};
     std::array<double, kMost> costs{};
-    for (int i = 0; i < count_; ++i) costs[i] = sm90_tile_cost(args, *tiles_[i], device);
+    for (int i = 0; i < count_; ++i) costs[i] = tile_cost(args, *tiles_[i], device);
     const auto* best = std::min_element(costs.begin(), costs.begin() + count_);
     return {static_cast<int>(best - costs.begin()), 0,
             "of the tiles of sm90 with these rows the fastest, by waves and rows"};
@@ -105,15 +86,14 @@ static void note_missing(const Choice& found, Choice* missing) {
   }
 }
 
-// Whether a family with the same rows is likely to be faster than a tile of sm90.
-static bool slower_than_marlin(const MoeGemmArgs& args, const BuiltTile& tile,
+// Whether another family with the same rows is likely to be faster than a tile of sm90.
+static bool slower_than_others(const MoeGemmArgs& args, const BuiltTile& tile,
                                const DeviceInfo& device) {
   const BuiltTiles tiles = built_tiles();
-  const bool there = std::any_of(tiles.begin(), tiles.end(), [&](const BuiltTile& other) {
-    return !other.family->is_sm90() && suits(args, other, device);
+  const auto* other = std::find_if(tiles.begin(), tiles.end(), [&](const BuiltTile& candidate) {
+    return !candidate.family->is_sm90() && suits(args, candidate, device);
   });
-  return there && marlin_cost(sm90_problem(args, device), tile.rows, args.a_type.size_bits()) <
-                      sm90_tile_cost(args, tile, device);
+  return other != tiles.end() && tile_cost(args, *other, device) < tile_cost(args, tile, device);
 }
 
 // Takes the first family that has a usable kernel, and of its tiles the best; with `all` also tiles
@@ -125,8 +105,8 @@ static Status choose_among(const MoeGemmArgs& args, const DeviceInfo& device, bo
     const KernelFamily* family = tile->family;
     Candidates candidates;
     for (; tile != tiles.end() && tile->family == family; ++tile) {
-      if (!suits(args, *tile, device) || !divides_k(args, *tile)) continue;
-      if (!all && family->is_sm90() && slower_than_marlin(args, *tile, device)) continue;
+      if (!suits(args, *tile, device) || !covers_k(*tile, args.k)) continue;
+      if (!all && family->is_sm90() && slower_than_others(args, *tile, device)) continue;
       candidates.add(*tile);
     }
     while (!candidates.empty()) {
@@ -185,7 +165,7 @@ static Status check_rest(const MoeGemmArgs& args, const MoeGemmConfig& given,
     return invalid("config.stripe_slack", given.stripe_slack,
                    stripes ? "-1 (chosen), 0 or more" : "-1 or 0: tiles of sm90 have no stripes");
   }
-  if (!divides_k(args, *kernel.tile)) {
+  if (!covers_k(*kernel.tile, args.k)) {
     return invalid("config.thread_k", given.thread_k, "a divisor of k = " + std::to_string(args.k));
   }
   return {};
@@ -204,56 +184,6 @@ Status choose_config(const MoeGemmArgs& args, const DeviceInfo& device, const Mo
     config.stripe_slack = choice->kernel.tile->family->is_sm90() ? 0 : kDefaultStripeSlack;
   }
   return {};
-}
-
-int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_type) {
-  const double per_expert = static_cast<double>(m) * top_k / std::max(num_experts, 1);
-  for (const int size : {8, 16, 32, 48}) {
-    if (size == 8 && a_type.size_bits() == 8) continue;
-    if (per_expert < 0.9 * size) return size;
-  }
-  return 64;
-}
-
-// Sets *rows to those of the usable tile with the least cost, 0 if there is none. Other families
-// than sm90 take part with `preferred` rows alone: what others cost them is not known.
-static Status choose_rows(const MoeGemmArgs& given, int preferred, const DeviceInfo& device,
-                          int* rows) {
-  MoeGemmArgs args = given;
-  double least = 0;
-  *rows = 0;
-  for (const BuiltTile& tile : built_tiles()) {
-    const bool sm90 = tile.family->is_sm90();
-    if (!serves(tile, args, device) || (!sm90 && tile.rows != preferred)) continue;
-    args.block_size = tile.rows;
-    Kernel kernel;
-    Status status = find_kernel(args, tile, device, &kernel);
-    if (!status.ok()) return status;
-    if (!kernel.usable() || !divides_k(args, tile)) continue;
-    const double cost =
-        sm90 ? sm90_tile_cost(args, tile, device)
-             : marlin_cost(sm90_problem(args, device), tile.rows, args.a_type.size_bits());
-    if (*rows == 0 || cost < least) {
-      *rows = tile.rows;
-      least = cost;
-    }
-  }
-  return {};
-}
-
-Status choose_block_size(const MoeGemmArgs& args, const DeviceInfo& device, int* block_size) {
-  const int preferred = moe_gemm_block_size(args.m, args.num_experts, args.top_k, args.a_type);
-  int rows = 0;
-  Status status = choose_rows(args, preferred, device, &rows);
-  // Custom schemes may have few numbers of rows: then the next larger, or else the next smaller.
-  for (int size = preferred + 8; status.ok() && rows == 0 && size <= 64; size += 8) {
-    status = choose_rows(args, size, device, &rows);
-  }
-  for (int size = preferred - 8; status.ok() && rows == 0 && size >= 8; size -= 8) {
-    status = choose_rows(args, size, device, &rows);
-  }
-  *block_size = rows == 0 ? preferred : rows;
-  return status;
 }
 
 static std::string tile_text(int thread_k, int thread_n, int threads) {

@@ -3,7 +3,6 @@
 
 #include "kernel_table.h"
 #include "marlin_moe/moe_gemm.h"
-#include "marlin_moe/plan/sm90_choice.h"
 
 namespace marlin_moe {
 
@@ -29,14 +28,7 @@ struct Choice {
 Status choose_config(const MoeGemmArgs& args, const DeviceInfo& device, const MoeGemmConfig* given,
                      Choice* choice);
 
-// Sets *block_size to what the kernel has that is likely to be the fastest for `args`, whose own
-// block_size is not looked at.
-Status choose_block_size(const MoeGemmArgs& args, const DeviceInfo& device, int* block_size);
-
 // Whether a configuration given names one of the tiles that were built; the rest needs a device.
 Status check_config(const MoeGemmConfig& config);
-
-// What the choice among tiles of sm90 depends on.
-Sm90Problem sm90_problem(const MoeGemmArgs& args, const DeviceInfo& device);
 
 }  // namespace marlin_moe

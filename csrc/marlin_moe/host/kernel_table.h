@@ -43,6 +43,11 @@ inline bool serves(const BuiltTile& tile, const MoeGemmArgs& args, const DeviceI
          !(args.atomic_reduce && tile.family->is_sm90());
 }
 
+// Whether whole stages cover k; those of sm90 may reach beyond it.
+inline bool covers_k(const BuiltTile& tile, int k) {
+  return tile.family->is_sm90() || k % tile.thread_k == 0;
+}
+
 // The tiles of all families, the family to prefer first. Which of them have a kernel for the other
 // types and the group size is for find_kernel() to say.
 struct BuiltTiles {

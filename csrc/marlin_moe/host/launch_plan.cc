@@ -8,6 +8,7 @@
 
 #include "gemm_arguments.h"
 #include "kernel_messages.h"
+#include "tile_cost.h"
 
 namespace marlin_moe {
 

@@ -18,16 +18,6 @@ static Status check_request(const MoeGemmArgs& args, const MoeGemmConfig* given)
   return status;
 }
 
-Status moe_gemm_block_size(const MoeGemmArgs& args, int* block_size) {
-  MoeGemmArgs with_rows = args;
-  with_rows.block_size = moe_gemm_block_size(args.m, args.num_experts, args.top_k, args.a_type);
-  const DeviceInfo* device = nullptr;
-  Status status = check_problem(with_rows);
-  if (status.ok()) status = device_info(&device);
-  if (status.ok()) status = choose_block_size(with_rows, *device, block_size);
-  return status;
-}
-
 Status moe_gemm_choose_config(const MoeGemmArgs& args, MoeGemmConfig* config) {
   LaunchPlan plan;
   Status status = check_request(args, nullptr);
