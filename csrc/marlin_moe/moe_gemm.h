@@ -79,7 +79,8 @@ struct MoeGemmArgs {
 
   // Sum tiles that several thread blocks share by atomic additions. The order of the sums, and so
   // the last bits of C, then change from run to run. A workspace serves only calls with the same
-  // value: zero it before a call with the other one.
+  // value: zero it before a call with the other one. The family sm90 has no such kernels: set it before
+  // moe_gemm_block_size(), which then chooses without them.
   bool atomic_reduce = false;
 
   void* c = nullptr;  // c_type [m * top_k, n]; rows whose expert is -1 are not written
@@ -93,14 +94,16 @@ struct MoeGemmArgs {
   cudaStream_t stream = nullptr;
 };
 
-// A kernel choice: the tile of one thread block and how many blocks share a multiprocessor.
+// A kernel choice: the tile of one thread block, whose rows are the block_size, and how many blocks
+// share a multiprocessor. Which family's tile it is follows from the number of threads: 384 are
+// sm90's.
 struct MoeGemmConfig {
   int thread_k = 0;
   int thread_n = 0;
   int threads = 0;
   int blocks_per_sm = 0;  // 0: as many as fit
   // Pipeline stages that a block's share of the work may grow by so that it ends where a tile ends,
-  // which saves an exchange of partial sums; -1: chosen from the tile
+  // which saves an exchange of partial sums; -1: chosen from the tile. 0 with sm90
   int stripe_slack = -1;
 };
 
