@@ -34,8 +34,9 @@ constexpr int scale_group_size(int group_size, int num_groups) {
 // Arguments of one MoE GEMM. Pointers are device pointers, aligned to 16 bytes unless said
 // otherwise; matrices are row-major.
 struct MoeGemmArgs {
-  int m = 0;            // rows of A (tokens); 0 launches nothing. m * top_k * n up to 2^36, and
-                        // entries of sorted_token_ids, padding at worst included, up to 2^30
+  int m = 0;            // rows of A (tokens); 0 launches nothing. (m * top_k + num_experts) * n
+                        // up to 2^36, and entries of sorted_token_ids, padding at worst included,
+                        // up to 2^30
   int n = 0;            // output columns, a multiple of 64 up to 2^24
   int k = 0;            // reduction length, a multiple of 64 and of the group size, up to 2^24;
                         // up to 2^20 where kS8 products are summed without groups
@@ -79,8 +80,8 @@ struct MoeGemmArgs {
 
   // Sum tiles that several thread blocks share by atomic additions. The order of the sums, and so
   // the last bits of C, then change from run to run. A workspace serves only calls with the same
-  // value: zero it before a call with the other one. The family sm90 has no such kernels: set it before
-  // moe_gemm_block_size(), which then chooses without them.
+  // value: zero it before a call with the other one. The family sm90 has no such kernels: set it
+  // before moe_gemm_block_size(), which then chooses without them.
   bool atomic_reduce = false;
 
   void* c = nullptr;  // c_type [m * top_k, n]; rows whose expert is -1 are not written

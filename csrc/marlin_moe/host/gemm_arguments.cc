@@ -86,13 +86,16 @@ static Status check_shape(const MoeGemmArgs& args) {
       args.k > kMostInInt32) {
     return invalid("k", args.k, "at most 1048576 with a_type kS8 and a scale for each column");
   }
-  // Tiles are 64 columns wide at least, and every id may have a block of its own.
+  // Tiles are 64 columns wide at least; every id may have a block of its own, and every expert one
+  // without ids.
   constexpr std::int64_t kMost = std::int64_t{1} << 30;
   const std::int64_t ids = static_cast<std::int64_t>(args.m) * args.top_k;
-  if (ids > kMost || ids * (args.n / 64) > kMost || max_padded_ids(args) > kMost) {
-    return invalid("m", args.m,
-                   "fewer rows: m * top_k * n up to 2^36, and up to 2^30 entries of "
-                   "sorted_token_ids, padding at worst included");
+  if (ids > kMost || (ids + args.num_experts) * (args.n / 64) > kMost ||
+      max_padded_ids(args) > kMost) {
+    return invalid(
+        "m", args.m,
+        "fewer rows: (m * top_k + num_experts) * n up to 2^36, and up to 2^30 entries of "
+        "sorted_token_ids, padding at worst included");
   }
   return {};
 }

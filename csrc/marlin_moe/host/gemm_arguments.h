@@ -11,8 +11,10 @@ inline constexpr int kMaxBlockSize = 256;
 
 inline bool is_act_order(const MoeGemmArgs& args) { return args.group_size == kGroupSizeActOrder; }
 
-// Upper bound of *num_tokens_past_padded: every expert that has a token may leave all but one place
-// of its last block empty. Under expert parallelism there are more experts than num_experts.
+// Upper bound of *num_tokens_past_padded as moe_align() makes it: every expert that has a token may
+// leave all but one place of its last block empty. Under expert parallelism there are more experts
+// than num_experts. Aligners that give every expert a block make more; then it is an estimate,
+// which only the size of grids depends on.
 std::int64_t max_padded_ids(const MoeGemmArgs& args);
 
 // Types, shape and groups. Which of them go together the kernels that were built decide.
