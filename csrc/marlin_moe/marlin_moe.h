@@ -105,7 +105,7 @@ int marlin_moe_gemm_choose_config(const marlin_moe_gemm_args* args, marlin_moe_g
 int marlin_moe_gemm_choose_block_size(const marlin_moe_gemm_args* args, int32_t* block_size);
 
 /* The same without a device, for activations of a marlin_moe_type and the kernels that run
- * everywhere; 0 if it is none. */
+ * everywhere; 0 if a number or the type is none that a call may have. */
 int32_t marlin_moe_gemm_block_size(int32_t m, int32_t num_experts, int32_t top_k, int32_t a_type);
 
 /* prepare.h: weights of checkpoints, once at load time. Of source_n, source_k, source_groups and

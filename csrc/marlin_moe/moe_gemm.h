@@ -126,7 +126,8 @@ Status moe_gemm_max_workspace_size(const MoeGemmArgs& args, std::size_t* bytes);
 Status moe_gemm_block_size(const MoeGemmArgs& args, int* block_size);
 
 // The same without a device, from the tokens per expert alone, for the kernels that run everywhere.
-// 8-bit activations have kernels from 16 on.
+// 8-bit activations have kernels from 16 on. 0, which no function takes, where m, num_experts,
+// top_k or a_type is none that a call may have.
 int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_type);
 
 // Sets *config to the configuration that moe_gemm() uses for these arguments.

@@ -105,7 +105,8 @@ Status repack_rows(const RepackRowsArgs& args);
 //    activations of the same type, 9 for integer weights beside a_type kFE4M3fn;
 //  - the same in several groups beside a_type kS8: to int16 multiples of global_scales[expert], the
 //    expert's largest magnitude / 4096, permuted;
-//  - kFE4M3fn (NVFP4): to the upper byte of the kFloat16 number s * 2^7 without its sign, permuted;
+//  - kFE4M3fn (NVFP4): to the upper byte of the kFloat16 number s * 2^7 without its sign, permuted.
+//    A NaN stays one beside kFloat16; beside kBFloat16 the GEMM reads it as 768;
 //  - kFE8M0fnu (MXFP4, MXFP8): permuted; of kFE2M1f weights beside a_type kFE4M3fn multiplied by
 //    2^6 as well. Beside 16-bit activations the GEMM reads scales above 2^64 (of kFE4M3fn weights
 //    2^31), and NaN, as that; below 2^-60 (2^-93) weights lose bits.

@@ -125,7 +125,8 @@ def test_shapes_beyond_one_launch_are_refused(api: CApi) -> None:
     [
         ({"a_type": "U4"}, "a_type = kU4 is not allowed; allowed: kFloat16, kBFloat16, kS8, "),
         ({"b_type": "S8"}, "b_type = kS8 is not allowed; allowed: kU4, kU4B8, kU8B128, "),
-        ({"c_type": "BFLOAT16"}, "c_type = kBFloat16 is not allowed; allowed: kFloat16"),
+        ({"c_type": "S8"}, "c_type = kS8 is not allowed; allowed: kFloat16, kBFloat16"),
+        ({"c_type": "BFLOAT16"}, "s_type = kFloat16 is not allowed; allowed: kBFloat16, kFE4M3fn"),
         ({"a_type": "S8", "c_type": "S8"}, "c_type = kS8 is not allowed; allowed: kFloat16, kBF"),
         ({"s_type": "BFLOAT16"}, "s_type = kBFloat16 is not allowed; allowed: kFloat16, kFE4M3fn"),
         ({"a_type": "S8", "block_size": 8}, "block_size = 8 is not allowed; allowed: 16 to "),
@@ -195,3 +196,20 @@ def test_no_type_has_no_block_size(api: CApi) -> None:
     assert api.block_size(1, 8, 2, 0) == 0
     assert api.last_error().startswith("a_type = 0 is not allowed")
     assert api.block_size(1, 8, 2, api.types["FLOAT16"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("numbers", "a_type", "message"),
+    [
+        ((-5, 8, 2), "FLOAT16", "m = -5 is not allowed; allowed: 0 or more"),
+        ((1, 0, 2), "FLOAT16", "num_experts = 0 is not allowed; allowed: 1 or more"),
+        ((1, 8, 0), "S8", "top_k = 0 is not allowed; allowed: 1 or more"),
+        ((1, 8, 2), "U4", "a_type = kU4 is not allowed; allowed: kFloat16, kBFloat16, kS8, "),
+    ],
+)
+def test_block_sizes_of_no_call_are_refused(
+    api: CApi, numbers: tuple[int, int, int], a_type: str, message: str
+) -> None:
+    assert api.block_size(*numbers, api.types[a_type]) == 0
+    assert api.last_error().startswith(message)
+    assert api.block_size(0, 1, 1, api.types["FE4M3FN"]) == 16

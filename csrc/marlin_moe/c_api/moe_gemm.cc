@@ -167,8 +167,18 @@ int marlin_moe_gemm_choose_block_size(const marlin_moe_gemm_args* args, int32_t*
 }
 
 int32_t marlin_moe_gemm_block_size(int32_t m, int32_t num_experts, int32_t top_k, int32_t a_type) {
+  namespace types = MARLIN_TYPE_NAMESPACE;
   marlin_moe::ScalarType type{};
-  const marlin_moe::Status status = marlin_moe::to_type("a_type", a_type, &type);
+  marlin_moe::Status status = marlin_moe::to_type("a_type", a_type, &type);
+  if (status.ok()) {
+    status = marlin_moe::check_type(
+        "a_type", type, {types::kFloat16, types::kBFloat16, types::kS8, types::kFE4M3fn});
+  }
+  if (status.ok() && m < 0) status = marlin_moe::invalid("m", m, "0 or more");
+  if (status.ok() && num_experts < 1) {
+    status = marlin_moe::invalid("num_experts", num_experts, "1 or more");
+  }
+  if (status.ok() && top_k < 1) status = marlin_moe::invalid("top_k", top_k, "1 or more");
   if (marlin_moe::report(status) != MARLIN_MOE_OK) return 0;
   return marlin_moe::moe_gemm_block_size(m, num_experts, top_k, type);
 }

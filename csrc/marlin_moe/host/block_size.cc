@@ -10,7 +10,11 @@
 namespace marlin_moe {
 
 int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_type) {
-  const double per_expert = static_cast<double>(m) * top_k / std::max(num_experts, 1);
+  namespace types = MARLIN_TYPE_NAMESPACE;
+  const bool activations = a_type == types::kFloat16 || a_type == types::kBFloat16 ||
+                           a_type == types::kS8 || a_type == types::kFE4M3fn;
+  if (m < 0 || num_experts < 1 || top_k < 1 || !activations) return 0;
+  const double per_expert = static_cast<double>(m) * top_k / num_experts;
   for (const int size : {8, 16, 32, 48}) {
     if (size == 8 && a_type.size_bits() == 8) continue;
     if (per_expert < 0.9 * size) return size;
