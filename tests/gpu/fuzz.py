@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cases
+import torch
 from cases import GROUP_ACT_ORDER, GROUP_CHANNEL, SM90_THREADS, Case, Combination, Kernel
 from checks import Result, check_guards, compare, new_result, synchronise
 from moe_gemm_lib import MoeGemmLibrary, Status
@@ -274,6 +275,8 @@ class Fuzzer:
             rng = self._rng("problem", number)
             case = _random_case(rng, weights)
             problem = Problem(self._library, case, weights, self._device, self._device)
+            if case.m and rng.random() < 0.4:
+                _align_otherwise(rng, problem)
             self._problem = number, problem
         return self._problem[1]
 
@@ -283,6 +286,15 @@ class Fuzzer:
         rng = self._rng("set", number)
         context = Context(rng, self._library, problem, self._kernels, self._types)
         return _Trial(context, _draw_changes(context), self._device).run(number)
+
+
+def _align_otherwise(rng: random.Random, problem: Problem) -> None:
+    """Writes the blocks as other aligners do: any padding, any expert elsewhere, empty blocks."""
+    ids = problem.case.m * problem.case.top_k
+    padding = [rng.choice((-1, ids, ids + 1, _INT32_MAX, -_INT32_MAX)) for _ in range(3)]
+    elsewhere = (-1, -2, problem.args.num_experts, _INT32_MAX, -_INT32_MAX)
+    no_expert = [rng.choice(elsewhere) for _ in range(3)]
+    problem.renumber(padding, no_expert, rng.choice((0, 0, 1, 3)))
 
 
 def _fits(combination: Combination, k: int) -> bool:
@@ -336,6 +348,8 @@ class _Trial:
             if change.config is not None:
                 self._config = context.library.config(**change.config)
         self._take_workspace()
+        if context.rng.random() < 0.3:
+            self._soil_workspace()
         self._verdict = self._expected(context)
 
     def _take_workspace(self) -> None:
@@ -356,6 +370,14 @@ class _Trial:
         for change in self._changes:
             if change.fields.get("workspace", before) is None and args.workspace_bytes == 0:
                 change.verdict = change.verdict if needed else HARMLESS
+
+    def _soil_workspace(self) -> None:
+        """Leaves no zero in the workspace, which kernels but those of sm90 can do without."""
+        config = self._config
+        if config is None:
+            config = self._library.choose_config(self._args)[1]
+        if config.threads != SM90_THREADS:
+            self._problem.workspace.fill(0xFF, torch.uint8)
 
     def _expected(self, context: Context) -> str:
         verdicts = {change.verdict for change in self._changes}

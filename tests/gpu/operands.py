@@ -204,9 +204,14 @@ class Problem:
         """Puts `count` blocks of padding in front of every block of sorted_token_ids."""
         self._align(count)
 
-    def renumber(self, padding: Sequence[int], no_expert: Sequence[int]) -> None:
-        """Writes these numbers, in turn, for padding and for blocks without an expert."""
-        self._align(padding=padding, no_expert=no_expert)
+    def renumber(
+        self, padding: Sequence[int], no_expert: Sequence[int], empty_blocks: int = 0
+    ) -> None:
+        """Writes these numbers, in turn, for padding and for blocks without an expert.
+
+        `empty_blocks`: as add_empty_blocks() puts them there.
+        """
+        self._align(empty_blocks, padding, no_expert)
 
     def _align(
         self,
