@@ -1,5 +1,4 @@
 // The block size to align tokens with: the rows of the kernel that is likely to be the fastest.
-#include <algorithm>
 
 #include "device_info.h"
 #include "gemm_arguments.h"
