@@ -111,6 +111,11 @@ class Epilogue {
       const SharedAddress next = from + 4 * k_warp * kRowsPerBlock * kStride;
       add(v, load_shared_floats(next), load_shared_floats(next + 16));
     }
+    if constexpr (Multiplier::kSumPower > 0) {
+      // Before sums are exchanged: atomic additions take subnormal numbers for zero.
+#pragma unroll
+      for (int i = 0; i < kUnit; ++i) v[i] *= power_of_two(Multiplier::kSumPower);
+    }
   }
 
   // Hands eight columns of a row to the tile's owner or, in the owner, adds what others have.
@@ -167,7 +172,7 @@ class Epilogue {
   }
 
   __device__ __forceinline__ ColumnTerms column_terms(int expert, unsigned column) const {
-    float factor = power_of_two(Multiplier::kSumPower);
+    float factor = power_of_two(Multiplier::kSumPower < 0 ? Multiplier::kSumPower : 0);
     if (Traits::kGlobalScale || (Traits::kMayHaveGlobalScale && params_.global_scales != nullptr)) {
       factor *= __ldg(params_.global_scales + expert);
     }
@@ -180,7 +185,7 @@ class Epilogue {
     return terms;
   }
   static constexpr bool kScalesColumns = Traits::kChannel || Traits::kGlobalScale ||
-                                         Traits::kMayHaveGlobalScale || Multiplier::kSumPower != 0;
+                                         Traits::kMayHaveGlobalScale || Multiplier::kSumPower < 0;
 
   static __device__ __forceinline__ float power_of_two(int power) {
     return __int_as_float((127 + power) << 23);

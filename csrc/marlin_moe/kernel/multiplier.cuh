@@ -30,6 +30,11 @@ class Multiplier16 {
   // Whether a group's scales are applied to the sums of its products instead of its weights.
   static constexpr bool kScalesSums = Traits::kMixed && Traits::kGrouped;
 
+  // Whether the exponent deficit is made up for here: packers do so only where the output has the
+  // activations' type.
+  static constexpr bool kRestoresWeights =
+      Traits::kMixed && Traits::kB == MARLIN_TYPE_NAMESPACE::kFE4M3fn.id();
+
   // What a finished sum still has to be multiplied by, as a power of two.
   static constexpr int kSumPower = Traits::kGrouped ? Scale::kSumPower : 0;
 
@@ -302,8 +307,7 @@ class Multiplier16 {
     } else {
       Weight::decode(words, w);
     }
-    if constexpr (Traits::kMixed && Traits::kB == MARLIN_TYPE_NAMESPACE::kFE4M3fn.id()) {
-      // Packers know the deficit of 16-bit activations and an output of one type only.
+    if constexpr (kRestoresWeights) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) w[i] = Element::mul(w[i], Weight::kDeficitPower);
     }
