@@ -1,8 +1,8 @@
 """Quantised Mixture-of-Experts layers on NVIDIA GPUs, for tensors of any framework.
 
-A binding of libmarlin_moe.so. Tensors are whatever speaks DLPack or `__cuda_array_interface__`
-(torch, CuPy, JAX and others, none of which is imported), or a TensorView of memory that has no
-framework. Dtypes are told by name: `bfloat16`, `int32`.
+A binding of libmarlin_moe_ffi.so with apache-tvm-ffi. Tensors are whatever exports itself by
+DLPack: PyTorch's, CuPy's and others. No framework is imported here; tvm-ffi, which the first call
+imports, looks for torch.
 
     qweight, scales = ...  # GPTQ: int32 [E, k / 8, n], bfloat16 [E, k / 128, n]
     gate_up = marlin_moe.ExpertWeights(
@@ -11,18 +11,16 @@ framework. Dtypes are told by name: `bfloat16`, `int32`.
         b_type="kU4B8",
         group_size=128,
     )
-    out = marlin_moe.fused_moe(x, gate_up, down, topk_weights, topk_ids)
+    layer = marlin_moe.MoeLayer(gate_up, down)
+    out = layer(x, topk_weights, topk_ids)
 
-Memory. Results go to `out` where it is given. Otherwise, and for workspaces, memory is made by
-`empty(shape, dtype, device)` where that is given, or else by the framework of the call's first
-tensor if that is torch or CuPy; other frameworks' callers give one of the two. Nothing else
-allocates. Workspaces are kept, see Workspace and clear_workspaces().
+Memory. Results go to `out` where it is given. Otherwise they and scratch memory are made by the
+framework of the call's first tensor, if that is PyTorch or CuPy. GEMMs keep scratch memory for each
+stream and each captured graph: see clear_workspaces().
 
-Streams. Calls enqueue work and return. `stream` is a cudaStream_t as an int, or an object with
-`cuda_stream` (torch), `__cuda_stream__()` or `ptr` (CuPy); None is the current stream of the first
-tensor's framework if that is torch or CuPy, else the legacy default stream. Tensors are exported
-for that stream, so that it waits for what their framework still does to them on another. They have
-to outlive the work, as with any other asynchronous call.
+Streams. Calls enqueue work on the current stream of the first tensor's framework and return; where
+that is neither PyTorch nor CuPy, on the legacy default stream. Tensors have to outlive the work, as
+with any other asynchronous call; ExpertWeights keep theirs alive.
 
 Devices. All tensors of a call are on one CUDA device, which the call makes current while it runs.
 What the library asks of a device it asks once: there must be no cudaDeviceReset() between calls.
@@ -53,11 +51,11 @@ from .gemm import (
     GROUP_SIZE_CHANNEL,
     ExpertWeights,
     GemmConfig,
+    clear_workspaces,
     moe_gemm,
     moe_gemm_choose_config,
-    moe_gemm_workspace_size,
 )
-from .layer import fused_moe
+from .layer import MoeLayer, fused_moe
 from .prepare import (
     PermutedScales,
     SortedRows,
@@ -71,8 +69,6 @@ from .prepare import (
     sort_rows_by_group,
 )
 from .scalar_type import ScalarType
-from .tensor import SupportsCudaArrayInterface, SupportsDLPack, Tensor, TensorView
-from .workspace import Workspace, clear_workspaces
 
 __version__ = "0.1.0"
 
@@ -87,16 +83,12 @@ __all__ = [
     "InvalidArgumentError",
     "LibraryError",
     "MarlinMoeError",
+    "MoeLayer",
     "NoKernelError",
     "PermutedScales",
     "QuantizedActivations",
     "ScalarType",
     "SortedRows",
-    "SupportsCudaArrayInterface",
-    "SupportsDLPack",
-    "Tensor",
-    "TensorView",
-    "Workspace",
     "alignment_capacity",
     "clear_workspaces",
     "fused_moe",
@@ -105,7 +97,6 @@ __all__ = [
     "moe_gemm",
     "moe_gemm_block_size",
     "moe_gemm_choose_config",
-    "moe_gemm_workspace_size",
     "permute_bias",
     "permute_scales",
     "permute_zero_points",

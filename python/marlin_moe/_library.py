@@ -1,4 +1,4 @@
-"""Finds, loads and calls libmarlin_moe.so.
+"""Finds and loads libmarlin_moe_ffi.so.
 
 Looked for, in this order:
 
@@ -7,7 +7,7 @@ Looked for, in this order:
 
 The CUDA runtime that the library was linked with is taken from the loader's own places, from the
 process (a framework may have loaded it), or from the NVIDIA wheels and toolkits of the machine.
-Nothing is loaded before the first call.
+Nothing is loaded before the first call, tvm-ffi included: it imports torch where that is installed.
 """
 
 from __future__ import annotations
@@ -21,92 +21,35 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import _abi
-from .errors import (
-    CudaError,
-    InsufficientWorkspaceError,
-    InvalidArgumentError,
-    LibraryError,
-    MarlinMoeError,
-    NoKernelError,
-)
+from .errors import LibraryError, by_kind
 
 _VARIABLE = "MARLIN_MOE_LIBRARY"
-_NAME = "libmarlin_moe.so"
-_EXCEPTIONS: dict[int, type[MarlinMoeError]] = {
-    _abi.INVALID_ARGUMENT: InvalidArgumentError,
-    _abi.INSUFFICIENT_WORKSPACE: InsufficientWorkspaceError,
-    _abi.NO_KERNEL: NoKernelError,
-    _abi.CUDA_ERROR: CudaError,
-}
-
-
-class Library:
-    """The loaded library."""
-
-    def __init__(self, path: Path) -> None:
-        """Loads the library; raises LibraryError if that fails."""
-        self.path = path
-        self._cdll = _load(path)
-        try:
-            self._functions = {name: self._function(name) for name in _abi.FUNCTIONS}
-            self._block_size = self._cdll.marlin_moe_gemm_block_size
-            self._last_error = self._cdll.marlin_moe_last_error
-        except AttributeError as error:
-            raise LibraryError(
-                f"{path} is not this package's version of {_NAME}: {error}"
-            ) from None
-        self._block_size.argtypes = [ctypes.c_int32] * 4
-        self._block_size.restype = ctypes.c_int32
-        self._last_error.argtypes = []
-        self._last_error.restype = ctypes.c_char_p
-
-    def _function(self, name: str) -> Any:
-        function = getattr(self._cdll, f"marlin_moe_{name}")
-        function.argtypes = _abi.FUNCTIONS[name]
-        function.restype = ctypes.c_int
-        return function
-
-    def call(
-        self, function: str, *arguments: ctypes.Structure | ctypes._SimpleCData[Any] | None
-    ) -> None:
-        """Calls a function with its arguments by reference, None being a null pointer.
-
-        Raises:
-          MarlinMoeError: the one of the status that the function returned, with its message.
-        """
-        passed = [None if value is None else ctypes.byref(value) for value in arguments]
-        status = self._functions[function](*passed)
-        if status != _abi.OK:
-            message = (self._last_error() or b"").decode(errors="replace")
-            raise _EXCEPTIONS.get(status, MarlinMoeError)(message or f"status {status}")
-
-    def block_size(self, m: int, num_experts: int, top_k: int, a_type: int) -> int:
-        """Returns marlin_moe_gemm_block_size(); raises InvalidArgumentError if it has none."""
-        for name, given in (("m", m), ("num_experts", num_experts), ("top_k", top_k)):
-            _abi.check_int32(name, given)
-        size = int(self._block_size(m, num_experts, top_k, a_type))
-        if size == 0:
-            raise InvalidArgumentError((self._last_error() or b"").decode(errors="replace"))
-        return size
-
+_NAME = "libmarlin_moe_ffi.so"
 
 _lock = threading.Lock()
-_loaded: Library | None = None
+_loaded: Any = None
 
 
-def library() -> Library:
-    """Returns the library, which the first call loads; raises LibraryError if there is none."""
+def function(name: str) -> Any:
+    """Returns a function of the library, which the first call loads.
+
+    Raises:
+      LibraryError: there is no library, or not one of this package's version.
+    """
     global _loaded
-    if _loaded is None:
-        with _lock:
-            if _loaded is None:
-                _loaded = Library(library_path())
-    return _loaded
+    with _lock:
+        if _loaded is None:
+            _loaded = _load_module(library_path())
+        try:
+            return _loaded[name]
+        except AttributeError:
+            raise LibraryError(
+                f"{library_path()} is not this package's version of {_NAME}: it has no {name}"
+            ) from None
 
 
 def library_path() -> Path:
-    """Returns where libmarlin_moe.so is; raises LibraryError if it is nowhere."""
+    """Returns where libmarlin_moe_ffi.so is; raises LibraryError if it is nowhere."""
     named = os.environ.get(_VARIABLE)
     path = Path(named).absolute() if named else Path(__file__).parent / _NAME
     if path.is_file():
@@ -119,16 +62,31 @@ def library_path() -> Path:
     )
 
 
-def _load(path: Path) -> ctypes.CDLL:
+def _load_module(path: Path) -> Any:
     try:
-        return ctypes.CDLL(str(path))
+        import tvm_ffi
+    except ImportError as error:
+        raise LibraryError(
+            f"{path} needs the PyPI package apache-tvm-ffi, which cannot be imported: {error}"
+        ) from error
+    for kind, exception in by_kind().items():
+        tvm_ffi.register_error(kind, exception)
+    _load(path)
+    return tvm_ffi.load_module(path)
+
+
+def _load(path: Path) -> None:
+    """Loads the library, and before it the CUDA runtime where the loader does not find that."""
+    try:
+        ctypes.CDLL(str(path))
+        return
     except OSError as error:
         runtime = re.match(r"(libcudart\.so\.(\d+)): ", str(error))
         if runtime is None:
             raise LibraryError(f"{path} cannot be loaded: {error}") from error
         _load_runtime(path, *runtime.groups())
     try:
-        return ctypes.CDLL(str(path))
+        ctypes.CDLL(str(path))
     except OSError as error:
         raise LibraryError(f"{path} cannot be loaded: {error}") from error
 

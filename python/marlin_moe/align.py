@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any, NamedTuple
 
-from . import _abi
-from ._call import Call, Empty, pointer
-from ._library import library
-from .scalar_type import ScalarType, to_scalar_type
-from .tensor import Tensor
-from .workspace import Workspace, scratch
+from ._function import Function, merged, parts
 
 
 class Alignment(NamedTuple):
@@ -29,9 +23,22 @@ class Alignment(NamedTuple):
     block_size: int
 
 
-def moe_gemm_block_size(
-    m: int, num_experts: int, top_k: int, a_type: ScalarType | str = ScalarType.BFLOAT16
-) -> int:
+_block_size = Function("moe_gemm_block_size", "m", "num_experts", "top_k", "a_type")
+_capacity = Function("alignment_capacity", "num_ids", "num_experts", "block_size")
+_moe_align = Function(
+    "moe_align",
+    "topk_ids",
+    "num_experts",
+    "block_size",
+    "expert_map",
+    "drop_remote",
+    "out.sorted_token_ids",
+    "out.expert_ids",
+    "out.num_tokens_past_padded",
+)
+
+
+def moe_gemm_block_size(m: int, num_experts: int, top_k: int, a_type: str = "kBFloat16") -> int:
     """Returns the block size to align tokens with, from the tokens per expert.
 
     Args:
@@ -40,7 +47,7 @@ def moe_gemm_block_size(
       top_k: experts per token.
       a_type: type of the GEMM's activations; 8-bit ones have blocks of 16 and more.
     """
-    return library().block_size(m, num_experts, top_k, to_scalar_type("a_type", a_type))
+    return int(_block_size(m, num_experts, top_k, a_type))
 
 
 def alignment_capacity(num_ids: int, num_experts: int, block_size: int) -> int:
@@ -51,23 +58,17 @@ def alignment_capacity(num_ids: int, num_experts: int, block_size: int) -> int:
       num_experts: experts of all devices, 1 to 1024.
       block_size: ids of a block, a multiple of 8 from 8 to 256.
     """
-    args = _abi.AlignArgs(num_ids=num_ids, num_experts=num_experts, block_size=block_size)
-    places = ctypes.c_int64()
-    library().call("align_capacity", args, places)
-    return places.value
+    return int(_capacity(num_ids, num_experts, block_size))
 
 
 def moe_align(
-    topk_ids: Tensor,
+    topk_ids: Any,
     *,
     num_experts: int,
     block_size: int,
-    expert_map: Tensor | None = None,
+    expert_map: Any = None,
     drop_remote: bool = False,
     out: Alignment | None = None,
-    workspace: Workspace | Tensor | None = None,
-    stream: Any = None,
-    empty: Empty | None = None,
 ) -> Alignment:
     """Sorts the ids of a MoE layer by expert and pads each expert's to whole blocks.
 
@@ -83,52 +84,8 @@ def moe_align(
       drop_remote: whether ids of experts elsewhere get no place; otherwise they fill blocks with
         expert -1.
       out: where the result goes; its block_size is not looked at.
-      workspace: scratch memory, needed from a few thousand ids on; a tensor may be in any state.
-      stream: see the package's description, as for `empty`.
-      empty: what makes the results.
     """
-    with Call(stream, topk_ids, empty) as call:
-        ids = call.tensor("topk_ids", topk_ids, ("int32",), None, "[m, top_k]")
-        local = call.optional(
-            "expert_map", expert_map, ("int32",), (num_experts,), "(num_experts,)"
-        )
-        args = _abi.AlignArgs(
-            num_ids=ids.size,
-            num_experts=num_experts,
-            block_size=block_size,
-            drop_remote=drop_remote,
-            topk_ids=ids.pointer,
-            expert_map=pointer(local),
-            stream=call.stream,
-        )
-        capacity = call.query("align_capacity", args)
-        result = _outputs(call, out, capacity, block_size, args)
-        size = call.query("align_workspace_size", args)
-        with scratch(call, workspace, "align", size) as (args.workspace, args.workspace_bytes):
-            call.run("align", args)
-        return result
-
-
-def _outputs(
-    call: Call, out: Alignment | None, capacity: int, block_size: int, args: _abi.AlignArgs
-) -> Alignment:
-    """Takes or makes the results and tells `args` where they are."""
-    given = out or Alignment(None, None, None, block_size)
-    int32 = ("int32",)
-    sorted_ids, args.sorted_token_ids = _output(
-        call, "sorted_token_ids", given.sorted_token_ids, int32, capacity, "[capacity]"
-    )
-    expert_ids, args.expert_ids = _output(
-        call, "expert_ids", given.expert_ids, int32, capacity // block_size, "[capacity/block_size]"
-    )
-    used, args.num_tokens_past_padded = _output(
-        call, "num_tokens_past_padded", given.num_tokens_past_padded, int32, 1, "(1,)"
-    )
-    return Alignment(sorted_ids, expert_ids, used, block_size)
-
-
-def _output(
-    call: Call, name: str, given: Any, dtypes: tuple[str, ...], length: int, layout: str
-) -> tuple[Any, int]:
-    tensor, view = call.output(f"out.{name}", given, dtypes, (length,), layout)
-    return tensor, view.pointer
+    given = parts("out", out, Alignment)[:3]
+    made = _moe_align(topk_ids, num_experts, block_size, expert_map, drop_remote, *given)
+    sorted_token_ids, expert_ids, used = merged(given, made)
+    return Alignment(sorted_token_ids, expert_ids, used, block_size)

@@ -1,4 +1,4 @@
-"""What calls raise: one exception for each status of the library, and two of the package's own."""
+"""What calls raise: one exception for each status of the library, and one of the package's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class InvalidArgumentError(MarlinMoeError, ValueError):
 
 
 class InsufficientWorkspaceError(MarlinMoeError, ValueError):
-    """A workspace given by the caller is smaller than what the call needs."""
+    """Scratch memory is smaller than what the call needs."""
 
 
 class NoKernelError(MarlinMoeError, RuntimeError):
@@ -24,7 +24,13 @@ class CudaError(MarlinMoeError, RuntimeError):
 
 
 class LibraryError(MarlinMoeError, OSError):
-    """libmarlin_moe.so cannot be found or loaded, or is not of this package's version."""
+    """The library cannot be found or loaded, or is not of this package's version."""
+
+
+def by_kind() -> dict[str, type[MarlinMoeError]]:
+    """Returns the exceptions by the kinds of error that the library throws."""
+    kinds = (InvalidArgumentError, InsufficientWorkspaceError, NoKernelError, CudaError)
+    return {f"marlin_moe.{kind.__name__}": kind for kind in kinds}
 
 
 def invalid(argument: str, given: object, allowed: str) -> InvalidArgumentError:

@@ -1,20 +1,25 @@
 """A MoE layer through the Python package on a GPU, with tensors of PyTorch.
 
-    run_python.py --library libmarlin_moe.so [--out results.json]
+    run_python.py --library libmarlin_moe_ffi.so [--out results.json]
+
+It needs PyTorch and apache-tvm-ffi; with CuPy it runs the layer on CuPy's arrays as well.
 
 The layer has the shape of Qwen3-30B-A3B: hidden 2048, intermediate 768, 128 experts, 8 for each
 token; weights are GPTQ's int4 with 128 rows per scale, activations bfloat16. What the package
 computes is compared with PyTorch in float32, with dequantised weights, and so is PyTorch in
-bfloat16. Then the same is asked for in other ways: on another stream, into the caller's output,
-step by step, from a CUDA graph, with experts on two devices, through __cuda_array_interface__. Exit
-status 1 if anything is not as it should be.
+bfloat16. Then the same is asked for in other ways: on another stream, on two streams at once, from
+two threads, into the caller's output, with temporary tensors, step by step, from a CUDA graph, with
+experts on two devices, with arrays of CuPy. Exit status 1 if anything is not as it should be.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
+import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -133,14 +138,6 @@ def compare(result: torch.Tensor, right: torch.Tensor) -> Errors:
     return Errors(float(difference.mean()) / size, float(difference.max()) / size)
 
 
-class Interface:
-    """A tensor that speaks __cuda_array_interface__ only, as those of Numba do."""
-
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self._tensor = tensor
-        self.__cuda_array_interface__ = tensor.__cuda_array_interface__
-
-
 class Layer:
     """The layer as the package takes it, prepared by the package.
 
@@ -148,7 +145,8 @@ class Layer:
       shape: its dimensions.
       gate_up: weights of GEMM 1 as the checkpoint has them.
       down: those of GEMM 2.
-      prepared: both as fused_moe() takes them.
+      prepared: both as MoeLayer takes them.
+      experts: the prepared layer.
     """
 
     def __init__(self, package: Any, shape: Shape, device: str) -> None:
@@ -157,6 +155,7 @@ class Layer:
         self.gate_up = make_weights(shape.experts, shape.hidden, 2 * shape.intermediate, device)
         self.down = make_weights(shape.experts, shape.intermediate, shape.hidden, device)
         self.prepared = (self._prepare(self.gate_up), self._prepare(self.down))
+        self.experts = package.MoeLayer(*self.prepared)
 
     def _prepare(self, weights: Quantised) -> Any:
         package = self._package
@@ -165,9 +164,7 @@ class Layer:
         return package.ExpertWeights(b=b, scales=scales, b_type="kU4B8", group_size=_GROUP)
 
     def run(self, tokens: Tokens, **options: Any) -> Any:
-        return self._package.fused_moe(
-            tokens.x, *self.prepared, tokens.weights, tokens.ids, **options
-        )
+        return self.experts(tokens.x, tokens.weights, tokens.ids, **options)
 
     def part(self, first: int, last: int) -> tuple[Any, Any]:
         """Returns the prepared weights of some experts, as one of several devices has them."""
@@ -186,18 +183,82 @@ class Layer:
 def on_another_stream(layer: Layer, tokens: Tokens) -> torch.Tensor:
     stream = torch.cuda.Stream()
     out = torch.empty_like(tokens.x)
-    got = layer.run(tokens, out=out, stream=stream, workspace=layer._package.Workspace())
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        got = layer.run(tokens, out=out)
     torch.cuda.current_stream().wait_stream(stream)
     torch.cuda.synchronize()
     if got is not out:
-        raise AssertionError("fused_moe() does not return the output that it was given")
+        raise AssertionError("MoeLayer does not return the output that it was given")
     return out
 
 
-def from_interfaces(layer: Layer, tokens: Tokens) -> torch.Tensor:
-    """All that __cuda_array_interface__ has a type for goes through it."""
-    others = Tokens(tokens.x, Interface(tokens.weights), Interface(tokens.ids))
-    return layer.run(others)
+def on_two_streams(layer: Layer, tokens: Tokens) -> torch.Tensor:
+    """Many calls that overlap; each stream's results have to be the same every time."""
+    streams = [torch.cuda.Stream(), torch.cuda.Stream()]
+    results = []
+    torch.cuda.synchronize()
+    for _ in range(20):
+        for stream in streams:
+            with torch.cuda.stream(stream):
+                results.append(layer.run(tokens))
+    torch.cuda.synchronize()
+    return _all_the_same(results)
+
+
+def from_two_threads(layer: Layer, tokens: Tokens) -> torch.Tensor:
+    """Many calls of two threads on one stream."""
+    results: list[torch.Tensor] = []
+
+    def work() -> None:
+        results.extend(layer.run(tokens) for _ in range(20))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    torch.cuda.synchronize()
+    if len(results) != 40:
+        raise AssertionError("a thread failed")
+    return _all_the_same(results)
+
+
+def _all_the_same(results: list[torch.Tensor]) -> torch.Tensor:
+    """Returns the results' first, or the first that differs from it."""
+    first = results[0]
+    return next((other for other in results if not torch.equal(first, other)), first)
+
+
+def of_temporary_tensors(layer: Layer, tokens: Tokens) -> torch.Tensor:
+    """The call's tensors are gone when it returns, and their memory is written to after it."""
+    out = layer.run(Tokens(tokens.x.clone(), tokens.weights.clone(), tokens.ids.clone()))
+    junk = [torch.full_like(tokens.x, float("nan")) for _ in range(8)]
+    junk += [torch.full_like(tokens.weights, float("nan")) for _ in range(8)]
+    torch.cuda.synchronize()
+    del junk
+    return out
+
+
+def from_cupy(layer: Layer, tokens: Tokens) -> torch.Tensor:
+    """The steps that have types of CuPy's, with its arrays, stream and allocator."""
+    import cupy
+
+    package, shape = layer._package, layer.shape
+    gate_up, down = layer.prepared
+    size = package.moe_gemm_block_size(tokens.x.shape[0], shape.experts, shape.top_k, "kBFloat16")
+    torch.cuda.synchronize()
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        ids = cupy.from_dlpack(tokens.ids) + cupy.int32(0)
+        blocks = package.moe_align(ids, num_experts=shape.experts, block_size=size)
+        if not isinstance(blocks.sorted_token_ids, cupy.ndarray):
+            raise AssertionError("the results of CuPy's arrays are not CuPy's")
+        stream.synchronize()
+    both = package.moe_gemm(tokens.x, gate_up, blocks, top_k=shape.top_k)
+    rows = package.moe_gemm(
+        package.silu_and_mul(both), down, blocks, top_k=1, topk_weights=tokens.weights
+    )
+    return package.topk_sum(rows, top_k=shape.top_k, topk_ids=tokens.ids, num_experts=shape.experts)
 
 
 def step_by_step(layer: Layer, tokens: Tokens) -> torch.Tensor:
@@ -213,17 +274,13 @@ def step_by_step(layer: Layer, tokens: Tokens) -> torch.Tensor:
 
 
 class Graph:
-    """The layer captured in a CUDA graph; what it allocates is there before the capture."""
+    """The layer captured in a CUDA graph, on the stream of torch's that captures."""
 
     def __init__(self, layer: Layer, tokens: Tokens) -> None:
         self.out = torch.empty_like(tokens.x)
-        options = {"out": self.out, "workspace": layer._package.Workspace()}
-        layer.run(tokens, **options)
-        torch.cuda.synchronize()
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            layer.run(tokens, **options)
-        self._kept = options
+            layer.run(tokens, out=self.out)
 
     def replay(self) -> None:
         self._graph.replay()
@@ -263,11 +320,15 @@ Way = Callable[[Layer, Tokens], torch.Tensor]
 SAME: dict[str, Way] = {
     "again": lambda layer, tokens: layer.run(tokens),
     "another stream": on_another_stream,
-    "array interface": from_interfaces,
+    "two streams": on_two_streams,
+    "two threads": from_two_threads,
+    "temporary tensors": of_temporary_tensors,
     "step by step": step_by_step,
     "graph": from_graph,
 }
 OTHER: dict[str, Way] = {"two devices": on_two_devices}
+if importlib.util.find_spec("cupy"):
+    SAME["CuPy"] = from_cupy
 
 
 def check_tokens(layer: Layer, tokens: Tokens) -> Iterator[tuple[str, bool, str]]:
@@ -278,7 +339,7 @@ def check_tokens(layer: Layer, tokens: Tokens) -> Iterator[tuple[str, bool, str]
     result = layer.run(tokens)
     ours = compare(result, right)
     fine = ours.small and ours.mean <= _MOST_TIMES_TORCH * peer.mean
-    yield "fused_moe", fine, _figures(ours)
+    yield "MoeLayer", fine, _figures(ours)
     wrong = compare(torch.roll(result, 1, dims=1), right)
     yield "a wrong result is noticed", not wrong.small, _figures(wrong)
     for name, way in SAME.items():
@@ -303,12 +364,15 @@ def check_refusals(layer: Layer, tokens: Tokens) -> Iterator[tuple[str, bool, st
         "int64 ids": (Tokens(x, weights, ids.to(torch.int64)), "topk_ids = dtype int64"),
         "ids on the CPU": (Tokens(x, weights, ids.cpu()), "topk_ids = a tensor on the CPU"),
         "float32 x": (Tokens(x.to(torch.float32), weights, ids), "x = dtype float32"),
-        "other hidden size": (Tokens(x[:, :-64], weights, ids), "gate_up.b = shape"),
+        "other hidden size": (Tokens(x[:, :-64], weights, ids), "x = shape"),
         "weights with gaps": (
             Tokens(x, torch.stack([weights, weights], dim=-1)[..., 0], ids),
             "topk_weights = strides",
         ),
-        "a gradient": (Tokens(x.clone().requires_grad_(True), weights, ids), "x = "),
+        "a gradient": (
+            Tokens(x.clone().requires_grad_(True), weights, ids),
+            "x = a tensor that requires",
+        ),
     }
     for name, (given, message) in cases.items():
         try:
@@ -333,32 +397,51 @@ def microseconds(run: Callable[[], Any], times: int) -> float:
     return float(begin.elapsed_time(end)) * 1e3 / times
 
 
-def host_microseconds(run: Callable[[], Any], times: int) -> float:
-    """Returns how long a call takes to return."""
+def host_microseconds(run: Callable[[], Any], times: int = 50, rounds: int = 40) -> float:
+    """Returns the median over rounds of how long a call takes to return.
+
+    A round has few enough launches that none waits for a place in the device's queue.
+    """
+    taken = []
+    for _ in range(rounds):
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        for _ in range(times):
+            run()
+        taken.append((time.perf_counter() - started) * 1e6 / times)
     torch.cuda.synchronize()
-    started = time.perf_counter()
-    for _ in range(times):
-        run()
-    seconds = time.perf_counter() - started
-    torch.cuda.synchronize()
-    return seconds * 1e6 / times
+    return statistics.median(taken)
 
 
 def time_tokens(layer: Layer, tokens: Tokens) -> dict[str, float]:
-    """Times the layer with its output given; the graph shows what the device needs."""
+    """Times the layer and its parts; the graph shows what the device needs."""
+    package, shape = layer._package, layer.shape
     out = torch.empty_like(tokens.x)
     graph = Graph(layer, tokens)
+    m = tokens.x.shape[0]
+    size = package.moe_gemm_block_size(m, shape.experts, shape.top_k, "kBFloat16")
+    blocks = package.moe_align(tokens.ids, num_experts=shape.experts, block_size=size)
+    both = package.moe_gemm(tokens.x, layer.prepared[0], blocks, top_k=shape.top_k)
+    inner = package.silu_and_mul(both)
     return {
         "graph_us": microseconds(graph.replay, 100),
         "eager_us": microseconds(lambda: layer.run(tokens, out=out), 100),
-        "host_us": host_microseconds(lambda: layer.run(tokens, out=out), 20),
+        "host_us": host_microseconds(lambda: layer.run(tokens)),
+        "host_out_us": host_microseconds(lambda: layer.run(tokens, out=out)),
+        "gemm_host_us": host_microseconds(
+            lambda: package.moe_gemm(
+                tokens.x, layer.prepared[0], blocks, top_k=shape.top_k, out=both
+            )
+        ),
+        "silu_host_us": host_microseconds(lambda: package.silu_and_mul(both, out=inner)),
+        "empty_host_us": host_microseconds(lambda: torch.empty_like(tokens.x)),
     }
 
 
 def load_package(library: str) -> Any:
     """Imports the package of this source tree, or the installed one where there is none."""
     if not Path(library).is_file():
-        raise SystemExit(f"--library = {library} is not a file; allowed: libmarlin_moe.so")
+        raise SystemExit(f"--library = {library} is not a file; allowed: libmarlin_moe_ffi.so")
     os.environ["MARLIN_MOE_LIBRARY"] = library
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
     import marlin_moe
@@ -387,7 +470,7 @@ def run_checks(
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("--library", required=True, help="libmarlin_moe.so")
+    parser.add_argument("--library", required=True, help="libmarlin_moe_ffi.so")
     parser.add_argument("--out", type=results_file, help="file for all results, JSON")
     parser.add_argument("--tokens", type=int, nargs="+", default=[1, 16, 300])
     parser.add_argument("--seed", type=int, default=0)

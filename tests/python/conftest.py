@@ -1,29 +1,64 @@
-"""The package with the stub in the place of its library and of the CUDA driver."""
+"""The package with its binding over a stub of the C++ API and of the CUDA runtime."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import marlin_moe
 import pytest
-from capsules import Memory
-from marlin_moe import _driver, _library
-from stub import Stub
+from frameworks import Tensor
+from marlin_moe import _library
+
+# Before the package loads its library, which it does once.
+if "MARLIN_MOE_STUB" in os.environ:
+    os.environ["MARLIN_MOE_LIBRARY"] = str(Path(os.environ["MARLIN_MOE_STUB"]).absolute())
+
+
+class Stub:
+    """What the stub was called with, and what it is to answer."""
+
+    def __init__(self) -> None:
+        self.set()
+        self.calls()
+
+    def calls(self) -> list[tuple[str, dict[str, Any]]]:
+        """Returns name and fields of the calls since the last time."""
+        found = []
+        for line in str(_library.function("stub_calls")()).splitlines():
+            name, *fields = line.split(" ")
+            pairs = (field.split("=") for field in fields)
+            found.append(
+                (name, {key: value if value[0] == "k" else int(value) for key, value in pairs})
+            )
+        return found
+
+    def call(self, name: str) -> dict[str, Any]:
+        """Returns the fields of the only call of a function since the last time."""
+        [fields] = [fields for called, fields in self.calls() if called == name]
+        return fields
+
+    def set(
+        self, *, device: int = 0, gemm_bytes: int = 4096, align_bytes: int = 0, capture: int = 0
+    ) -> None:
+        """Sets the current device, what workspace queries answer, and the stream's capture."""
+        _library.function("stub_set")(device, gemm_bytes, align_bytes, capture)
+
+    def device(self) -> int:
+        """Returns the current device."""
+        return int(_library.function("stub_device")())
+
+    def fail(self, name: str, code: int, message: str, *, after: int = 0) -> None:
+        """Makes a call of a function fail, after so many that do not."""
+        _library.function("stub_fail")(name, after, code, message)
 
 
 @pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    path = Path(os.environ["MARLIN_MOE_STUB"]).absolute()
-    monkeypatch.setenv("MARLIN_MOE_LIBRARY", str(path))
-    monkeypatch.setattr(_library, "_loaded", None)
-    monkeypatch.setattr(_driver, "_loaded", None)
-    monkeypatch.setattr(_driver, "_NAME", str(path))
-    yield Stub(path)
+def stub() -> Iterator[Stub]:
+    Tensor.stream = 0
+    Tensor.made.clear()
     marlin_moe.clear_workspaces()
-
-
-@pytest.fixture
-def memory() -> Memory:
-    return Memory()
+    yield Stub()
+    marlin_moe.clear_workspaces()

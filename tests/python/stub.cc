@@ -1,331 +1,300 @@
-// Stands in for libmarlin_moe.so and for the CUDA driver in tests of the Python package: every call
-// is noted, field by field as the C compiler reads the structs of marlin_moe.h, and nothing runs.
-//
-// stub_calls() returns a line for each call: the function's name, the current device and the
-// fields, as name=value. Device of a pointer: its bits 32 to 34.
-#include <cstdint>
-#include <mutex>
-#include <string>
-#include <vector>
+// The C++ API and the CUDA runtime in the place of the real ones, behind the real binding: it notes
+// what it is called with, and answers what a test tells it to.
+#include <tvm/ffi/tvm_ffi.h>
 
-#include "csrc/marlin_moe/marlin_moe.h"
+#include <cstdint>
+#include <cstring>
+#include <mutex>
+#include <sstream>
+#include <string>
+
+#include "marlin_moe/activations.h"
+#include "marlin_moe/host/arguments.h"
+#include "marlin_moe/moe_align.h"
+#include "marlin_moe/moe_gemm.h"
+#include "marlin_moe/prepare.h"
 
 namespace {
 
-std::mutex mutex;  // of what threads share
-std::string calls;
-thread_local std::string line;  // of the call that is being noted
-std::string all_lines;
-std::string error_message;
-int next_status = MARLIN_MOE_OK;
-std::string failing;  // what is in the line of the call that returns it
-std::size_t gemm_bytes = 4096;
-std::size_t align_bytes = 0;
-int init_status = 0;
-thread_local std::vector<int> devices = {0};
+using marlin_moe::Status;
+using marlin_moe::StatusCode;
 
-template <class Value>
-std::string text(Value value) {
-  return std::to_string(value);
-}
-template <class Pointee>
-std::string text(Pointee* pointer) {
-  return std::to_string(reinterpret_cast<std::uintptr_t>(pointer));
-}
+struct State {
+  std::mutex mutex;
+  std::string calls;
+  int device = 0;
+  std::size_t gemm_bytes = 4096;
+  std::size_t align_bytes = 0;
+  unsigned long long capture = 0;
+  std::string failing;  // name of a function
+  int failing_calls = 0;
+  Status failure;
+};
 
-void begin(const char* name) {
-  line = std::string(name) + " device=" + std::to_string(devices.back());
+State& state() {
+  static State all;
+  return all;
 }
 
-template <class Value>
-void field(const char* name, Value value) {
-  line += std::string(" ") + name + "=" + text(value);
+// One call's line: its name and its fields.
+class Line {
+ public:
+  explicit Line(const char* name) : name_(name) { text_ << name << " device=" << state().device; }
+  Line& operator()(const char* field, std::int64_t value) {
+    text_ << " " << field << "=" << value;
+    return *this;
+  }
+  Line& operator()(const char* field, const void* value) {
+    return (*this)(field, reinterpret_cast<std::intptr_t>(value));
+  }
+  Line& operator()(const char* field, const marlin_moe::ScalarType& value) {
+    text_ << " " << field << "=" << marlin_moe::type_name(value);
+    return *this;
+  }
+  // Notes the call, and answers with the failure that is asked of it.
+  Status done() {
+    const std::lock_guard<std::mutex> lock(state().mutex);
+    state().calls += text_.str() + "\n";
+    if (state().failing != name_ || state().failing_calls-- != 0) return {};
+    state().failing.clear();
+    return state().failure;
+  }
+
+ private:
+  std::string name_;
+  std::ostringstream text_;
+};
+
+cudaError_t note(Line& line) { return line.done().ok() ? cudaSuccess : cudaErrorUnknown; }
+
+void add_shape(Line& line, const marlin_moe::WeightShape& shape) {
+  line("num_experts", shape.num_experts)("n", shape.n)("k", shape.k)("a_type", shape.a_type)(
+      "b_type", shape.b_type);
 }
 
-int end() {
-  const std::lock_guard<std::mutex> lock(mutex);
-  calls += line + "\n";
-  if (line.find(failing) == std::string::npos) return MARLIN_MOE_OK;
-  const int status = next_status;
-  next_status = MARLIN_MOE_OK;
-  return status;
+void add_problem(Line& line, const marlin_moe::MoeGemmArgs& args) {
+  line("m", args.m)("n", args.n)("k", args.k)("num_experts", args.num_experts)("top_k", args.top_k)(
+      "block_size", args.block_size)("a_type", args.a_type)("b_type", args.b_type)(
+      "c_type", args.c_type)("s_type", args.s_type)("group_size", args.group_size)("num_groups",
+                                                                                   args.num_groups);
+}
+
+void add_config(Line& line, const marlin_moe::MoeGemmConfig* config) {
+  if (config == nullptr) return;
+  line("thread_k", config->thread_k)("thread_n", config->thread_n)("threads", config->threads)(
+      "blocks_per_sm", config->blocks_per_sm)("stripe_slack", config->stripe_slack);
 }
 
 }  // namespace
 
-#define FIELD(name) field(#name, args->name)
-
-static void note_gemm(const char* name, const marlin_moe_gemm_args* args,
-                      const marlin_moe_gemm_config* config) {
-  begin(name);
-  FIELD(struct_size), FIELD(m), FIELD(n), FIELD(k), FIELD(num_experts), FIELD(top_k);
-  FIELD(block_size), FIELD(a_type), FIELD(b_type), FIELD(c_type), FIELD(s_type);
-  FIELD(group_size), FIELD(num_groups), FIELD(expert_parallel), FIELD(atomic_reduce);
-  FIELD(a_stride), FIELD(a), FIELD(a_scales), FIELD(b), FIELD(scales), FIELD(zero_points);
-  FIELD(global_scales), FIELD(bias), FIELD(g_idx), FIELD(perm), FIELD(topk_weights);
-  FIELD(sorted_token_ids), FIELD(expert_ids), FIELD(num_tokens_past_padded), FIELD(c);
-  FIELD(workspace), FIELD(workspace_bytes), FIELD(stream);
-  if (config == nullptr) return;
-  field("config_size", config->struct_size);
-  field("thread_k", config->thread_k);
-  field("thread_n", config->thread_n);
-  field("threads", config->threads);
-  field("blocks_per_sm", config->blocks_per_sm);
-  field("stripe_slack", config->stripe_slack);
-}
-
-static void note_align(const char* name, const marlin_moe_align_args* args) {
-  begin(name);
-  FIELD(struct_size), FIELD(num_ids), FIELD(num_experts), FIELD(block_size), FIELD(drop_remote);
-  FIELD(topk_ids), FIELD(expert_map), FIELD(sorted_token_ids), FIELD(expert_ids);
-  FIELD(num_tokens_past_padded), FIELD(workspace), FIELD(workspace_bytes), FIELD(stream);
-}
-
 extern "C" {
 
-int marlin_moe_gemm(const marlin_moe_gemm_args* args, const marlin_moe_gemm_config* config) {
-  note_gemm("gemm", args, config);
-  return end();
+cudaError_t cudaGetDevice(int* device) {
+  *device = state().device;
+  return *device < 0 ? cudaErrorNoDevice : cudaSuccess;
 }
-
-int marlin_moe_gemm_workspace_size(const marlin_moe_gemm_args* args,
-                                   const marlin_moe_gemm_config* config, size_t* bytes) {
-  note_gemm("gemm_workspace_size", args, config);
-  *bytes = gemm_bytes;
-  return end();
+cudaError_t cudaSetDevice(int device) {
+  state().device = device;
+  return cudaSuccess;
 }
-
-int marlin_moe_gemm_max_workspace_size(const marlin_moe_gemm_args* args, size_t* bytes) {
-  note_gemm("gemm_max_workspace_size", args, nullptr);
-  *bytes = gemm_bytes;
-  return end();
+const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorNoDevice ? "no CUDA-capable device is detected" : "unknown error";
 }
-
-int marlin_moe_gemm_choose_config(const marlin_moe_gemm_args* args,
-                                  marlin_moe_gemm_config* config) {
-  note_gemm("gemm_choose_config", args, nullptr);
-  *config = marlin_moe_gemm_config{config->struct_size, 64, 256, 128, 2, 3};
-  return end();
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t, cudaStreamCaptureStatus* status,
+                                     unsigned long long* id, cudaGraph_t*, const cudaGraphNode_t**,
+                                     const cudaGraphEdgeData**, std::size_t*) {
+  *status = state().capture == 0 ? cudaStreamCaptureStatusNone : cudaStreamCaptureStatusActive;
+  *id = state().capture;
+  return cudaSuccess;
 }
-
-int marlin_moe_gemm_choose_block_size(const marlin_moe_gemm_args* args, int32_t* block_size) {
-  note_gemm("gemm_choose_block_size", args, nullptr);
-  *block_size = 16;
-  return end();
+cudaError_t cudaMemsetAsync(void* data, int value, std::size_t bytes, cudaStream_t stream) {
+  Line line("memset");
+  line("data", data)("value", value)("bytes", static_cast<std::int64_t>(bytes))("stream", stream);
+  return note(line);
 }
-
-int32_t marlin_moe_gemm_block_size(int32_t m, int32_t num_experts, int32_t top_k, int32_t a_type) {
-  begin("gemm_block_size");
-  field("m", m);
-  field("num_experts", num_experts);
-  field("top_k", top_k);
-  field("a_type", a_type);
-  return end() == MARLIN_MOE_OK ? 16 : 0;
-}
-
-int marlin_moe_padded_shape(const marlin_moe_padded_shape_args* args, int32_t* n, int32_t* k,
-                            int32_t* num_groups) {
-  begin("padded_shape");
-  FIELD(struct_size), FIELD(n), FIELD(k), FIELD(a_type), FIELD(b_type), FIELD(group_size);
-  *n = *k = *num_groups = 0;
-  return end();
-}
-
-int marlin_moe_repack_gptq(const marlin_moe_repack_gptq_args* args) {
-  begin("repack_gptq");
-  FIELD(struct_size), FIELD(num_experts), FIELD(n), FIELD(k), FIELD(a_type), FIELD(b_type);
-  FIELD(qweight), FIELD(perm), FIELD(out), FIELD(stream);
-  return end();
-}
-
-int marlin_moe_repack_awq(const marlin_moe_repack_awq_args* args) {
-  begin("repack_awq");
-  FIELD(struct_size), FIELD(num_experts), FIELD(n), FIELD(k), FIELD(a_type), FIELD(b_type);
-  FIELD(num_groups), FIELD(qweight), FIELD(qzeros), FIELD(out), FIELD(stream);
-  return end();
-}
-
-int marlin_moe_repack_rows(const marlin_moe_repack_rows_args* args) {
-  begin("repack_rows");
-  FIELD(struct_size), FIELD(num_experts), FIELD(n), FIELD(k), FIELD(a_type), FIELD(b_type);
-  FIELD(weights), FIELD(out), FIELD(stream);
-  return end();
-}
-
-int marlin_moe_sort_rows_by_group(const marlin_moe_sort_rows_by_group_args* args) {
-  begin("sort_rows_by_group");
-  FIELD(struct_size), FIELD(num_experts), FIELD(k), FIELD(g_idx), FIELD(perm);
-  FIELD(sorted_g_idx), FIELD(stream);
-  return end();
-}
-
-int marlin_moe_permute_scales(const marlin_moe_permute_scales_args* args) {
-  begin("permute_scales");
-  FIELD(struct_size), FIELD(num_experts), FIELD(num_groups), FIELD(n), FIELD(a_type);
-  FIELD(b_type), FIELD(c_type), FIELD(s_type), FIELD(group_size), FIELD(columns_first);
-  FIELD(scales), FIELD(out), FIELD(global_scales), FIELD(stream);
-  return end();
-}
-
-int marlin_moe_scale_global_scales(const marlin_moe_scale_global_scales_args* args) {
-  begin("scale_global_scales");
-  FIELD(struct_size), FIELD(num_experts), FIELD(c_type), FIELD(global_scales), FIELD(out);
-  FIELD(stream);
-  return end();
-}
-
-int marlin_moe_permute_bias(const marlin_moe_permute_bias_args* args) {
-  begin("permute_bias");
-  FIELD(struct_size), FIELD(num_experts), FIELD(n), FIELD(bias), FIELD(out), FIELD(stream);
-  return end();
-}
-
-int marlin_moe_permute_zero_points(const marlin_moe_permute_zero_points_args* args) {
-  begin("permute_zero_points");
-  FIELD(struct_size), FIELD(num_experts), FIELD(num_groups), FIELD(n), FIELD(a_type);
-  FIELD(qzeros), FIELD(out), FIELD(stream);
-  return end();
-}
-
-int marlin_moe_align(const marlin_moe_align_args* args) {
-  note_align("align", args);
-  return end();
-}
-
-int marlin_moe_align_capacity(const marlin_moe_align_args* args, int64_t* places) {
-  note_align("align_capacity", args);
-  const std::int64_t active = args->num_ids < args->num_experts ? args->num_ids : args->num_experts;
-  const std::int64_t all = args->num_ids + active * (args->block_size - 1);
-  *places = all / args->block_size * args->block_size;
-  return end();
-}
-
-int marlin_moe_align_workspace_size(const marlin_moe_align_args* args, size_t* bytes) {
-  note_align("align_workspace_size", args);
-  *bytes = align_bytes;
-  return end();
-}
-
-int marlin_moe_quantize_activations(const marlin_moe_quantize_activations_args* args) {
-  begin("quantize_activations");
-  FIELD(struct_size), FIELD(m), FIELD(k), FIELD(x_type), FIELD(out_type), FIELD(x_stride);
-  FIELD(x), FIELD(out), FIELD(scales), FIELD(factor), FIELD(stream);
-  return end();
-}
-
-int marlin_moe_silu_and_mul(const marlin_moe_silu_and_mul_args* args) {
-  begin("silu_and_mul");
-  FIELD(struct_size), FIELD(m), FIELD(n), FIELD(type), FIELD(x), FIELD(out), FIELD(stream);
-  return end();
-}
-
-int marlin_moe_topk_sum(const marlin_moe_topk_sum_args* args) {
-  begin("topk_sum");
-  FIELD(struct_size), FIELD(m), FIELD(n), FIELD(top_k), FIELD(type), FIELD(num_experts);
-  FIELD(x), FIELD(out), FIELD(topk_ids), FIELD(expert_map), FIELD(stream);
-  return end();
-}
-
-const char* marlin_moe_last_error(void) { return error_message.c_str(); }
-
-// The driver.
-
-int cuInit(unsigned) { return init_status; }
-
-int cuGetErrorString(int code, const char** message) {
-  *message = code == 100 ? "no CUDA-capable device is detected" : "another error";
-  return 0;
-}
-
-int cuCtxGetDevice(int* device) {
-  *device = devices.back();
-  return devices.back() < 0 ? 201 : 0;  // no context is current
-}
-
-int cuDevicePrimaryCtxRetain(void** context, int device) {
-  *context = reinterpret_cast<void*>(static_cast<std::uintptr_t>(device + 1));
-  return 0;
-}
-
-int cuCtxPushCurrent_v2(void* context) {
-  devices.push_back(static_cast<int>(reinterpret_cast<std::uintptr_t>(context)) - 1);
-  return 0;
-}
-
-int cuCtxPopCurrent_v2(void**) {
-  devices.pop_back();
-  return 0;
-}
-
-int cuPointerGetAttribute(void* value, int attribute, std::uintptr_t pointer) {
-  if (attribute != 9) return 1;
-  *static_cast<int*>(value) = static_cast<int>(pointer >> 32 & 7);
-  return 0;
-}
-
-int cuMemsetD8Async(std::uintptr_t pointer, unsigned char value, std::size_t bytes, void* stream) {
-  begin("memset");
-  field("pointer", reinterpret_cast<void*>(pointer));
-  field("value", static_cast<int>(value));
-  field("bytes", bytes);
-  field("stream", stream);
-  end();
-  return 0;
-}
-
-int cuEventCreate(void** event, unsigned flags) {
-  *event = reinterpret_cast<void*>(static_cast<std::uintptr_t>(0xe0 + flags));
-  return 0;
-}
-
-int cuEventRecord(void* event, void* stream) {
-  begin("event_record");
-  field("event", event);
-  field("stream", stream);
-  end();
-  return 0;
-}
-
-int cuStreamWaitEvent(void* stream, void* event, unsigned flags) {
-  begin("stream_wait");
-  field("event", event);
-  field("stream", stream);
-  field("flags", flags);
-  end();
-  return 0;
-}
-
-int cuEventDestroy_v2(void* event) {
-  begin("event_destroy");
-  field("event", event);
-  end();
-  return 0;
-}
-
-// What tests ask for.
-
-const char* stub_calls(void) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  all_lines.swap(calls);
-  calls.clear();
-  return all_lines.c_str();
-}
-
-// The next call whose line holds a text returns this status and leaves this message.
-void stub_fail(int status, const char* message, const char* text) {
-  next_status = status;
-  failing = text;
-  error_message = message;
-}
-
-void stub_set(std::size_t gemm, std::size_t align) {
-  gemm_bytes = gemm;
-  align_bytes = align;
-}
-
-// The current device, -1: no context is current.
-void stub_set_device(int device) { devices = {device}; }
-
-void stub_set_init_status(int status) { init_status = status; }
 
 }  // extern "C"
+
+namespace marlin_moe {
+
+Status moe_gemm_workspace_size(const MoeGemmArgs& args, std::size_t* bytes,
+                               const MoeGemmConfig* config) {
+  Line line("moe_gemm_workspace_size");
+  add_problem(line, args);
+  add_config(line, config);
+  *bytes = state().gemm_bytes;
+  return line.done();
+}
+
+int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_type) {
+  Line line("moe_gemm_block_size");
+  line("m", m)("num_experts", num_experts)("top_k", top_k)("a_type", a_type).done();
+  return a_type.size_bits() == 8 ? 16 : 8;
+}
+
+Status moe_gemm_choose_config(const MoeGemmArgs& args, MoeGemmConfig* config) {
+  Line line("moe_gemm_choose_config");
+  add_problem(line, args);
+  *config = {128, 64, 256, 2, 3};
+  return line.done();
+}
+
+Status moe_gemm(const MoeGemmArgs& args, const MoeGemmConfig* config) {
+  if (args.workspace_bytes < state().gemm_bytes) {
+    return {StatusCode::kInsufficientWorkspace, "workspace_bytes = too few"};
+  }
+  Line line("moe_gemm");
+  add_problem(line, args);
+  line("a", args.a)("a_stride", args.a_stride)("a_scales", args.a_scales)("b", args.b)(
+      "scales", args.scales)("zero_points", args.zero_points)("global_scales", args.global_scales)(
+      "bias", args.bias)("g_idx", args.g_idx)("perm", args.perm)("topk_weights", args.topk_weights)(
+      "sorted_token_ids", args.sorted_token_ids)("expert_ids", args.expert_ids)(
+      "num_tokens_past_padded", args.num_tokens_past_padded)(
+      "expert_parallel", args.expert_parallel)("atomic_reduce", args.atomic_reduce)("c", args.c)(
+      "workspace", args.workspace)(
+      "workspace_bytes", static_cast<std::int64_t>(args.workspace_bytes))("stream", args.stream);
+  add_config(line, config);
+  return line.done();
+}
+
+std::int64_t moe_align_capacity(int num_ids, int num_experts, int block_size) {
+  const std::int64_t active = std::min(num_ids, num_experts);
+  return (num_ids + active * (block_size - 1)) / block_size * block_size;
+}
+
+Status moe_align_workspace_size(const MoeAlignArgs& args, std::size_t* bytes) {
+  if (args.block_size < 8) return invalid("block_size", args.block_size, "8, 16, 32, 48, 64");
+  *bytes = state().align_bytes;
+  return {};
+}
+
+Status moe_align(const MoeAlignArgs& args) {
+  Line line("moe_align");
+  line("num_ids", args.num_ids)("num_experts", args.num_experts)("block_size", args.block_size)(
+      "topk_ids", args.topk_ids)("expert_map", args.expert_map)("drop_remote", args.drop_remote)(
+      "sorted_token_ids", args.sorted_token_ids)("expert_ids", args.expert_ids)(
+      "num_tokens_past_padded", args.num_tokens_past_padded)("workspace", args.workspace)(
+      "workspace_bytes", static_cast<std::int64_t>(args.workspace_bytes))("stream", args.stream);
+  return line.done();
+}
+
+Status quantize_activations(const QuantizeActivationsArgs& args) {
+  Line line("quantize_activations");
+  line("m", args.m)("k", args.k)("x_type", args.x_type)("out_type", args.out_type)("x", args.x)(
+      "x_stride", args.x_stride)("out", args.out)("scales", args.scales)("factor", args.factor)(
+      "stream", args.stream);
+  return line.done();
+}
+
+Status silu_and_mul(const SiluAndMulArgs& args) {
+  Line line("silu_and_mul");
+  line("m", args.m)("n", args.n)("type", args.type)("x", args.x)("out", args.out)("stream",
+                                                                                  args.stream);
+  return line.done();
+}
+
+Status topk_sum(const TopkSumArgs& args) {
+  Line line("topk_sum");
+  line("m", args.m)("n", args.n)("top_k", args.top_k)("type", args.type)("x", args.x)(
+      "out", args.out)("topk_ids", args.topk_ids)("num_experts", args.num_experts)(
+      "expert_map", args.expert_map)("stream", args.stream);
+  return line.done();
+}
+
+Status repack_gptq(const RepackGptqArgs& args) {
+  Line line("repack_gptq");
+  add_shape(line, args.shape);
+  line("qweight", args.qweight)("perm", args.perm)("out", args.out)("stream", args.stream);
+  return line.done();
+}
+
+Status repack_awq(const RepackAwqArgs& args) {
+  Line line("repack_awq");
+  add_shape(line, args.shape);
+  line("qweight", args.qweight)("qzeros", args.qzeros)("num_groups", args.num_groups)(
+      "out", args.out)("stream", args.stream);
+  return line.done();
+}
+
+Status repack_rows(const RepackRowsArgs& args) {
+  Line line("repack_rows");
+  add_shape(line, args.shape);
+  line("weights", args.weights)("out", args.out)("stream", args.stream);
+  return line.done();
+}
+
+Status sort_rows_by_group(const SortRowsByGroupArgs& args) {
+  Line line("sort_rows_by_group");
+  line("num_experts", args.num_experts)("k", args.k)("g_idx", args.g_idx)("perm", args.perm)(
+      "sorted_g_idx", args.sorted_g_idx)("stream", args.stream);
+  return line.done();
+}
+
+Status permute_scales(const PermuteScalesArgs& args) {
+  Line line("permute_scales");
+  line("num_experts", args.num_experts)("num_groups", args.num_groups)("n", args.n)(
+      "a_type", args.a_type)("b_type", args.b_type)("c_type", args.c_type)("s_type", args.s_type)(
+      "group_size", args.group_size)("columns_first", args.columns_first)("scales", args.scales)(
+      "out", args.out)("global_scales", args.global_scales)("stream", args.stream);
+  return line.done();
+}
+
+Status scale_global_scales(const ScaleGlobalScalesArgs& args) {
+  Line line("scale_global_scales");
+  line("num_experts", args.num_experts)("c_type", args.c_type)("global_scales", args.global_scales)(
+      "out", args.out)("stream", args.stream);
+  return line.done();
+}
+
+Status permute_bias(const PermuteBiasArgs& args) {
+  Line line("permute_bias");
+  line("num_experts", args.num_experts)("n", args.n)("bias", args.bias)("out", args.out)(
+      "stream", args.stream);
+  return line.done();
+}
+
+Status permute_zero_points(const PermuteZeroPointsArgs& args) {
+  Line line("permute_zero_points");
+  line("num_experts", args.num_experts)("num_groups", args.num_groups)("n", args.n)(
+      "a_type", args.a_type)("qzeros", args.qzeros)("out", args.out)("stream", args.stream);
+  return line.done();
+}
+
+}  // namespace marlin_moe
+
+namespace {
+
+namespace ffi = tvm::ffi;
+
+// Returns the lines since the last time.
+ffi::String stub_calls() {
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  ffi::String lines(state().calls);
+  state().calls.clear();
+  return lines;
+}
+
+// Sets the current device (-1: there is none), the bytes that workspace queries answer, and the
+// capture that the stream is in (0: none).
+void stub_set(int device, std::int64_t gemm_bytes, std::int64_t align_bytes, std::int64_t capture) {
+  state().device = device;
+  state().gemm_bytes = static_cast<std::size_t>(gemm_bytes);
+  state().align_bytes = static_cast<std::size_t>(align_bytes);
+  state().capture = static_cast<unsigned long long>(capture);
+}
+
+int stub_device() { return state().device; }
+
+// Makes a function fail after so many calls that do not.
+void stub_fail(ffi::String name, int after, int code, ffi::String message) {
+  state().failing = name;
+  state().failing_calls = after;
+  state().failure = {static_cast<StatusCode>(code), message};
+}
+
+}  // namespace
+
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(stub_calls, stub_calls)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(stub_set, stub_set)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(stub_device, stub_device)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(stub_fail, stub_fail)

@@ -1,357 +1,481 @@
-"""fused_moe(): its five steps, what each is given, and how they hang together."""
+"""MoeLayer: its steps, what each is given, how they hang together, and the memory between them."""
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import marlin_moe
 import pytest
-from capsules import FakeTensor, Memory
-from marlin_moe import ExpertWeights, InvalidArgumentError, NoKernelError, ScalarType, Workspace
-from stub import Stub
+from conftest import Stub
+from frameworks import Tensor
+from marlin_moe import ExpertWeights, InvalidArgumentError, MoeLayer, NoKernelError
 
 EXPERTS, HIDDEN, INNER, M, TOP_K, STREAM = 16, 256, 128, 5, 4, 0x5000
 IDS = M * TOP_K
-LAUNCHES = ["align", "gemm", "silu_and_mul", "gemm", "topk_sum"]
+LAUNCHES = ["moe_align", "moe_gemm", "silu_and_mul", "moe_gemm", "topk_sum"]
+NO_KERNEL = 3
 
 
-def weights(memory: Memory, k: int, n: int, **changes: Any) -> ExpertWeights:
+def weights(k: int, n: int, **changes: Any) -> ExpertWeights:
     fields: dict[str, Any] = {
-        "b": memory((EXPERTS, k // 16, n * 2), "int32"),
-        "scales": memory((EXPERTS, k // 128, n), "bfloat16"),
+        "b": Tensor((EXPERTS, k // 16, n * 2), "int32"),
+        "scales": Tensor((EXPERTS, k // 128, n), "bfloat16"),
         "b_type": "kU4B8",
         "group_size": 128,
     }
     return ExpertWeights(**{**fields, **changes})
 
 
-def arguments(memory: Memory) -> dict[str, Any]:
+def make(**options: Any) -> MoeLayer:
+    return MoeLayer(weights(HIDDEN, 2 * INNER), weights(INNER, HIDDEN), **options)
+
+
+def tokens(m: int = M) -> dict[str, Tensor]:
     return {
-        "x": memory((M, HIDDEN), "bfloat16"),
-        "gate_up": weights(memory, HIDDEN, 2 * INNER),
-        "down": weights(memory, INNER, HIDDEN),
-        "topk_weights": memory((M, TOP_K), "float32"),
-        "topk_ids": memory((M, TOP_K), "int32"),
+        "x": Tensor((m, HIDDEN), "bfloat16"),
+        "topk_weights": Tensor((m, TOP_K), "float32"),
+        "topk_ids": Tensor((m, TOP_K), "int32"),
     }
 
 
-def run(memory: Memory, given: dict[str, Any], **options: Any) -> Any:
-    return marlin_moe.fused_moe(**given, stream=STREAM, empty=memory, **options)
+@pytest.fixture(autouse=True)
+def stream(stub: Stub) -> None:
+    del stub
+    Tensor.stream = STREAM
 
 
-def launches(stub: Stub) -> list[tuple[str, dict[str, int]]]:
-    queries = ("size", "capacity", "memset")
-    return [(name, fields) for name, fields in stub.calls() if not name.endswith(queries)]
+def launches(stub: Stub) -> list[tuple[str, dict[str, Any]]]:
+    return [(name, fields) for name, fields in stub.calls() if name in {*LAUNCHES, "memset"}]
 
 
-def test_the_steps_and_what_each_is_given(stub: Stub, memory: Memory) -> None:
-    given = arguments(memory)
-    out = run(memory, given)
+def steps(stub: Stub) -> list[tuple[str, dict[str, Any]]]:
+    return [(name, fields) for name, fields in launches(stub) if name != "memset"]
+
+
+def test_the_steps_and_what_each_is_given(stub: Stub) -> None:
+    gate_up, down = weights(HIDDEN, 2 * INNER), weights(INNER, HIDDEN)
+    given = tokens()
+    out = MoeLayer(gate_up, down)(**given)
     assert (out.shape, out.dtype) == ((M, HIDDEN), "bfloat16")
-    calls = launches(stub)
+    calls = steps(stub)
     assert [name for name, _ in calls] == LAUNCHES
     assert {fields["stream"] for _, fields in calls} == {STREAM}
     align, first, silu, second, total = (fields for _, fields in calls)
 
-    assert (align["num_ids"], align["num_experts"], align["block_size"]) == (IDS, EXPERTS, 16)
+    assert (align["num_ids"], align["num_experts"], align["block_size"]) == (IDS, EXPERTS, 8)
     assert (align["topk_ids"], align["drop_remote"]) == (given["topk_ids"].pointer, 1)
-    assert (first["m"], first["k"], first["n"]) == (M, HIDDEN, 2 * INNER)
-    assert (first["top_k"], first["topk_weights"]) == (TOP_K, 0)
-    assert first["a"] == given["x"].pointer
-    assert first["b"] == given["gate_up"].b.pointer
-    assert (silu["m"], silu["n"], silu["x"]) == (IDS, INNER, first["c"])
-    assert (second["m"], second["k"], second["n"]) == (IDS, INNER, HIDDEN)
-    assert (second["top_k"], second["topk_weights"]) == (1, given["topk_weights"].pointer)
-    assert (second["a"], second["b"]) == (silu["out"], given["down"].b.pointer)
-    assert (total["m"], total["n"], total["top_k"]) == (M, HIDDEN, TOP_K)
-    assert (total["x"], total["out"]) == (second["c"], out.pointer)
-    assert (total["topk_ids"], total["num_experts"]) == (given["topk_ids"].pointer, EXPERTS)
     for gemm in (first, second):
-        assert gemm["block_size"] == 16
-        assert (gemm["a_type"], gemm["c_type"]) == (ScalarType.BFLOAT16, ScalarType.BFLOAT16)
-        for name in ("sorted_token_ids", "expert_ids", "num_tokens_past_padded"):
-            assert gemm[name] == align[name]
+        for name in ("sorted_token_ids", "expert_ids", "num_tokens_past_padded", "block_size"):
+            assert gemm[name] == align[name], name
+    assert (first["a"], first["m"], first["top_k"]) == (given["x"].pointer, M, TOP_K)
+    assert (first["b"], first["scales"]) == (gate_up.b.pointer, gate_up.scales.pointer)
+    assert (first["n"], first["k"], first["topk_weights"]) == (2 * INNER, HIDDEN, 0)
+    assert (silu["m"], silu["n"], silu["x"]) == (IDS, INNER, first["c"])
+    assert (second["a"], second["m"], second["top_k"]) == (silu["out"], IDS, 1)
+    assert (second["b"], second["scales"]) == (down.b.pointer, down.scales.pointer)
+    assert (second["n"], second["k"]) == (HIDDEN, INNER)
+    assert (second["a_stride"], second["topk_weights"]) == (INNER, given["topk_weights"].pointer)
+    assert (total["x"], total["out"]) == (second["c"], out.pointer)
+    assert (total["m"], total["n"], total["top_k"]) == (M, HIDDEN, TOP_K)
+    assert (total["topk_ids"], total["num_experts"]) == (align["topk_ids"], EXPERTS)
 
 
-def test_what_lies_between_the_steps_does_not_overlap(stub: Stub, memory: Memory) -> None:
-    run(memory, arguments(memory))
-    align, first, silu, second, _ = (fields for _, fields in launches(stub))
-    capacity = (IDS + EXPERTS * 15) // 16 * 16
-    parts = [
-        (align["sorted_token_ids"], 4 * capacity),
-        (align["expert_ids"], capacity // 16 * 4),
-        (align["num_tokens_past_padded"], 4),
-        (first["c"], IDS * 2 * INNER * 2),
-        (silu["out"], IDS * INNER * 2),
-        (second["c"], IDS * HIDDEN * 2),
+def extents(calls: list[tuple[str, dict[str, Any]]]) -> list[tuple[int, int]]:
+    """First and last byte of all that lies between the steps of a layer with 16-bit activations."""
+    align, first, silu, second, _ = (fields for _, fields in calls)
+    capacity = marlin_moe.alignment_capacity(IDS, EXPERTS, align["block_size"])
+    sizes = {
+        align["sorted_token_ids"]: 4 * capacity,
+        align["expert_ids"]: 4 * capacity // align["block_size"],
+        align["num_tokens_past_padded"]: 4,
+        align["workspace"]: align["workspace_bytes"],
+        first["c"]: IDS * 2 * INNER * 2,
+        silu["out"]: IDS * INNER * 2,
+        second["c"]: IDS * HIDDEN * 2,
+    }
+    return sorted((start, start + size) for start, size in sizes.items())
+
+
+def test_what_lies_between_the_steps_does_not_overlap(stub: Stub) -> None:
+    stub.set(align_bytes=999)
+    layer, given = make(), tokens()
+    Tensor.made.clear()
+    layer(**given)
+    pieces = extents(steps(stub))
+    assert len(pieces) == 7
+    assert all(start % 256 == 0 for start, _ in pieces)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(pieces))
+    [scratch] = [
+        made
+        for made in Tensor.made
+        if made.pointer <= pieces[0][0] < pieces[-1][1]
+        and made.pointer + made.shape[0] >= pieces[-1][1]
+        and made.dtype == "uint8"
     ]
-    end = 0
-    for start, size in sorted(parts):
-        assert start % 256 == 0
-        assert start >= end
-        end = start + size
-    buffers = [tensor for tensor in memory.made if tensor.dtype == "uint8"]
-    layer = max(buffers, key=lambda tensor: tensor.shape[0])
-    assert layer.pointer <= min(parts)[0]
-    assert end <= layer.pointer + layer.shape[0]
+    assert scratch.memory.exports == 0  # given back when the last kernel was launched
 
 
-def test_workspaces_are_made_once(stub: Stub, memory: Memory) -> None:
-    workspace = Workspace()
-    given = {**arguments(memory), "out": memory((M, HIDDEN), "bfloat16")}
-    run(memory, given, workspace=workspace)
-    made = len(memory.made)
-    for _ in range(3):
-        run(memory, given, workspace=workspace)
-    assert len(memory.made) == made
-    zeroed = [fields for name, fields in stub.calls() if name == "memset"]
-    assert len(zeroed) == 1
+def test_a_call_makes_its_result_its_scratch_and_once_a_workspace(stub: Stub) -> None:
+    layer, given = make(), tokens()
+    Tensor.made.clear()
+    layer(**given)
+    assert len(Tensor.made) == 3
+    assert [name for name, _ in launches(stub)].count("memset") == 1
+    layer(**given)
+    assert len(Tensor.made) == 5
+    assert [name for name, _ in launches(stub)] == LAUNCHES
+    layer(**given, out=Tensor((M, HIDDEN), "bfloat16"))
+    assert len(Tensor.made) == 6
 
 
-@pytest.mark.parametrize(("stream", "shared"), [(STREAM, True), (2, False)])
-def test_threads_share_a_workspace_only_where_they_share_the_stream(
-    stub: Stub, memory: Memory, stream: int, shared: bool
-) -> None:
-    marlin_moe.clear_workspaces()
-    # The second may have the identifier of the first, whose work may still run.
-    for _ in range(2):
-        given = {"stream": stream, "empty": memory, **arguments(memory)}
-        thread = threading.Thread(target=marlin_moe.fused_moe, kwargs=given)
-        thread.start()
-        thread.join()
-    used = {fields["workspace"] for name, fields in launches(stub) if name == "gemm"}
-    assert len(used) == (1 if shared else 2)
-    marlin_moe.clear_workspaces()
+def test_the_result_goes_where_the_caller_says(stub: Stub) -> None:
+    out = Tensor((M, HIDDEN), "bfloat16")
+    assert make()(**tokens(), out=out) is out
+    assert stub.call("topk_sum")["out"] == out.pointer
 
 
-def test_everything_is_given_back(stub: Stub, memory: Memory) -> None:
-    run(memory, arguments(memory))
-    for tensor in memory.made:
-        assert tensor.producer.deleted == len(tensor.streams) > 0
-        assert set(tensor.streams) == {STREAM}
+def test_fused_moe_is_a_layer_for_one_call(stub: Stub) -> None:
+    given, expert_map = tokens(), Tensor((64,), "int32")
+    out = marlin_moe.fused_moe(
+        **given,
+        gate_up=weights(HIDDEN, 2 * INNER),
+        down=weights(INNER, HIDDEN),
+        num_experts=64,
+        expert_map=expert_map,
+        block_size=32,
+        apply_router_weight_on_input=True,
+    )
+    calls = steps(stub)
+    assert [name for name, _ in calls] == LAUNCHES
+    assert calls[0][1]["block_size"] == 32
+    assert calls[0][1]["expert_map"] == expert_map.pointer
+    assert calls[1][1]["topk_weights"] == given["topk_weights"].pointer
+    assert calls[-1][1]["out"] == out.pointer
 
 
-@pytest.mark.parametrize(
-    ("a_type", "number"), [("kS8", ScalarType.S8), ("kFE4M3fn", ScalarType.FE4M3FN)]
-)
-def test_eight_bit_activations_are_quantised_before_each_gemm(
-    stub: Stub, memory: Memory, a_type: str, number: ScalarType
-) -> None:
-    given = arguments(memory)
-    factors = [memory((1,), "float32") if a_type == "kS8" else None for _ in range(2)]
-    for name, factor in zip(("gate_up", "down"), factors, strict=True):
-        given[name] = dataclasses.replace(given[name], a_factor=factor)
-    run(memory, given, a_type=a_type)
-    calls = launches(stub)
-    assert [name for name, _ in calls] == [
-        "align",
-        "quantize_activations",
-        "gemm",
-        "silu_and_mul",
-        "quantize_activations",
-        "gemm",
-        "topk_sum",
-    ]
-    _, before_first, first, silu, before_second, second, _ = (fields for _, fields in calls)
-    assert (before_first["x"], before_first["m"]) == (given["x"].pointer, M)
-    assert (before_second["x"], before_second["m"]) == (silu["out"], IDS)
-    pointers = [factor.pointer if factor else 0 for factor in factors]
-    assert [before_first["factor"], before_second["factor"]] == pointers
-    for quantised, gemm in ((before_first, first), (before_second, second)):
-        assert quantised["out_type"] == gemm["a_type"] == number
-        assert (gemm["a"], gemm["a_scales"]) == (quantised["out"], quantised["scales"])
-        assert gemm["c_type"] == ScalarType.BFLOAT16
-
-
-def test_expert_parallelism(stub: Stub, memory: Memory) -> None:
-    expert_map = memory((64,), "int32")
-    run(memory, arguments(memory), num_experts=64, expert_map=expert_map, block_size=32)
-    align, first, _, _, total = (fields for _, fields in launches(stub))
+def test_experts_of_other_devices(stub: Stub) -> None:
+    expert_map = Tensor((64,), "int32")
+    make(num_experts=64, expert_map=expert_map)(**tokens())
+    align, first, _, _, total = (fields for _, fields in steps(stub))
     for step in (align, total):
         assert (step["num_experts"], step["expert_map"]) == (64, expert_map.pointer)
-    assert (first["num_experts"], first["block_size"]) == (EXPERTS, 32)
+    assert (align["drop_remote"], first["num_experts"]) == (1, EXPERTS)
 
 
-def test_no_tokens_are_nothing_to_do(stub: Stub, memory: Memory) -> None:
-    given = arguments(memory)
-    given |= {
-        "x": memory((0, HIDDEN), "bfloat16"),
-        "topk_ids": memory((0, TOP_K), "int32"),
-        "topk_weights": memory((0, TOP_K), "float32"),
-    }
-    assert run(memory, given).shape == (0, HIDDEN)
-    assert launches(stub) == []
+def test_the_block_size_is_the_librarys_or_the_callers(stub: Stub) -> None:
+    make(num_experts=64, expert_map=Tensor((64,), "int32"))(**tokens())
+    [asked] = [fields for name, fields in stub.calls() if name == "moe_gemm_block_size"]
+    assert (asked["m"], asked["num_experts"], asked["top_k"]) == (M, 64, TOP_K)
+    assert asked["a_type"] == "kBFloat16"
+    make(block_size=48)(**tokens())
+    assert {fields["block_size"] for name, fields in stub.calls() if name in LAUNCHES[:2]} == {48}
 
 
-def test_tokens_without_experts_are_zero(stub: Stub, memory: Memory) -> None:
-    given = arguments(memory)
-    given |= {"topk_ids": memory((M, 0), "int32"), "topk_weights": memory((M, 0), "float32")}
-    out = run(memory, given)
+def test_router_weights_may_multiply_the_input(stub: Stub) -> None:
+    given = tokens()
+    make(apply_router_weight_on_input=True)(**given)
+    _, first, _, second, _ = (fields for _, fields in steps(stub))
+    assert (first["topk_weights"], second["topk_weights"]) == (given["topk_weights"].pointer, 0)
+
+
+def test_eight_bit_activations_are_quantised_before_each_gemm(stub: Stub) -> None:
+    changes = {"a_type": "kS8"}
+    gate_up = weights(HIDDEN, 2 * INNER, a_factor=Tensor((1,), "float32"), **changes)
+    down = weights(INNER, HIDDEN, a_factor=Tensor((1,), "float32"), **changes)
+    given = tokens() | {"x": Tensor((M, HIDDEN), "bfloat16", strides=(HIDDEN + 8, 1))}
+    MoeLayer(gate_up, down)(**given)
+    calls = [(name, fields) for name, fields in stub.calls() if "stream" in fields]
+    calls = [(name, fields) for name, fields in calls if name != "memset"]
+    order = ["moe_align", "quantize_activations", "moe_gemm", "silu_and_mul"]
+    order += ["quantize_activations", "moe_gemm", "topk_sum"]
+    assert [name for name, _ in calls] == order
+    align, outer, first, silu, inner, second, _ = (fields for _, fields in calls)
+    assert align["block_size"] == 16  # 8-bit types have no smaller one
+    assert (outer["x"], outer["x_stride"]) == (given["x"].pointer, HIDDEN + 8)
+    assert (outer["m"], outer["k"], inner["m"], inner["k"]) == (M, HIDDEN, IDS, INNER)
+    assert (inner["x"], inner["x_stride"]) == (silu["out"], INNER)
+    assert outer["factor"] == gate_up.a_factor.pointer
+    assert inner["factor"] == down.a_factor.pointer
+    for quantised, gemm in ((outer, first), (inner, second)):
+        assert (gemm["a"], gemm["a_scales"]) == (quantised["out"], quantised["scales"])
+        assert (gemm["a_type"], quantised["out_type"]) == ("kS8", "kS8")
+        assert gemm["a_stride"] == quantised["k"]
+        assert gemm["c_type"] == "kBFloat16"
+    places = [outer["out"], outer["scales"], inner["out"], inner["scales"], silu["out"]]
+    assert len({*places, first["c"], second["c"]}) == 7
+    assert inner["out"] - outer["scales"] >= 4 * M
+
+
+def test_no_tokens_and_no_choices_launch_no_gemm(stub: Stub) -> None:
+    layer = make()
+    stub.calls()
+    assert layer(**tokens(0)).shape == (0, HIDDEN)
+    assert stub.calls() == []
+    x = Tensor((M, HIDDEN), "bfloat16")
+    out = layer(x, Tensor((M, 0), "float32"), Tensor((M, 0), "int32"))
     [(name, fields)] = stub.calls()
-    assert (name, fields["pointer"]) == ("memset", out.pointer)
-    assert fields["bytes"] == M * HIDDEN * 2
+    assert (name, fields["data"], fields["value"]) == ("memset", out.pointer, 0)
+    assert (fields["bytes"], fields["stream"]) == (M * HIDDEN * 2, STREAM)
+
+
+def test_a_layer_keeps_its_tensors_alive(stub: Stub) -> None:
+    del stub
+    gate_up, down = weights(HIDDEN, 2 * INNER), weights(INNER, HIDDEN)
+    expert_map = Tensor((EXPERTS,), "int32")
+    layer = MoeLayer(gate_up, down, num_experts=EXPERTS, expert_map=expert_map)
+    kept = [gate_up.b, gate_up.scales, down.b, down.scales, expert_map]
+    del gate_up, down
+    assert [tensor.memory.exports for tensor in kept] == [1] * 5
+    given = tokens()
+    layer(**given)
+    assert [tensor.memory.exports for tensor in given.values()] == [0] * 3
+    del layer
+    assert [tensor.memory.exports for tensor in kept] == [0] * 5
+
+
+def test_a_layer_without_kernels_is_refused_before_any_launch(stub: Stub) -> None:
+    for after, step in ((0, "gate_up"), (1, "down")):
+        stub.fail("moe_gemm_choose_config", NO_KERNEL, "no kernel", after=after)
+        with pytest.raises(NoKernelError, match=rf"^{step}: no kernel$"):
+            make()
+    asked = [fields for name, fields in stub.calls() if name == "moe_gemm_choose_config"]
+    assert [(fields["n"], fields["k"]) for fields in asked] == [
+        (2 * INNER, HIDDEN),
+        (2 * INNER, HIDDEN),
+        (HIDDEN, INNER),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "dtype", "message"),
+    ("name", "after", "step"),
     [
-        ("x", (M, HIDDEN), "float32", "x = dtype float32 is not allowed"),
-        ("topk_ids", (M, TOP_K), "int64", "topk_ids = dtype int64 is not allowed"),
-        ("topk_ids", (M + 1, TOP_K), "int32", "topk_ids = shape (6, 4) is not allowed"),
-        ("topk_weights", (M, 3), "float32", "topk_weights = shape (5, 3) is not allowed"),
-        ("topk_weights", (M, TOP_K), "bfloat16", "topk_weights = dtype bfloat16"),
-        ("out", (M, INNER), "bfloat16", "out = shape (5, 128) is not allowed"),
-        ("gate_up", (8, 4, 512), "int32", "gate_up.b = shape (8, 4, 512) is not allowed"),
-        ("down", (8, 4, 512), "int32", "down.b = shape (8, 4, 512) is not allowed; allowed: "),
+        ("moe_align", 0, "moe_align"),
+        ("moe_gemm", 0, "gate_up"),
+        ("silu_and_mul", 0, "silu_and_mul"),
+        ("moe_gemm", 1, "down"),
+        ("topk_sum", 0, "topk_sum"),
     ],
 )
-def test_wrong_arguments_are_named(
-    stub: Stub, memory: Memory, name: str, shape: tuple[int, ...], dtype: str, message: str
+def test_a_failure_names_its_step_and_ends_the_call(
+    stub: Stub, name: str, after: int, step: str
 ) -> None:
-    given = arguments(memory)
-    tensor = memory(shape, dtype)
-    given[name] = (
-        dataclasses.replace(given[name], b=tensor) if name in ("gate_up", "down") else tensor
+    layer, given = make(), tokens()
+    stub.calls()
+    stub.fail(name, 4, "out of order", after=after)
+    with pytest.raises(marlin_moe.CudaError, match=rf"^{step}: out of order$"):
+        layer(**given)
+    done = [called for called, _ in steps(stub)]
+    assert done == LAUNCHES[: len(done)]
+    assert done[-1] == name
+    assert [tensor.memory.exports for tensor in given.values()] == [0] * 3
+
+
+def refusal(gate_up: ExpertWeights, down: ExpertWeights, **options: Any) -> str:
+    with pytest.raises(InvalidArgumentError) as caught:
+        MoeLayer(gate_up, down, **options)
+    return str(caught.value)
+
+
+def test_weights_of_two_layers_are_refused(stub: Stub) -> None:
+    first, second = weights(HIDDEN, 2 * INNER), weights(INNER, HIDDEN)
+    assert refusal(first, weights(INNER, 2 * HIDDEN)).startswith(
+        f"down: n = {2 * HIDDEN} is not allowed; allowed: {HIDDEN}, the k of gate_up"
     )
-    with pytest.raises(InvalidArgumentError) as caught:
-        run(memory, given)
-    assert str(caught.value).startswith(message)
-    assert launches(stub) == []
+    assert refusal(weights(HIDDEN, INNER), second).startswith(f"gate_up: n = {INNER} is not")
+    fewer = weights(INNER, HIDDEN)
+    fewer = ExpertWeights(
+        Tensor((8, INNER // 16, HIDDEN * 2), "int32"),
+        Tensor((8, 1, HIDDEN), "bfloat16"),
+        "kU4B8",
+        128,
+    )
+    assert refusal(first, fewer).startswith("down: num_experts = 8 is not allowed; allowed: 16")
+    half = weights(INNER, HIDDEN, scales=Tensor((EXPERTS, 1, HIDDEN), "float16"))
+    assert "c_type = kFloat16" in refusal(first, half)
+    fp8 = weights(INNER, HIDDEN, a_type="kFE4M3fn")
+    assert "a_type = kFE4M3fn is not allowed; allowed: kBFloat16" in refusal(first, fp8)
+    assert stub.calls() == []
 
 
-SCALES = (EXPERTS, INNER // 128, HIDDEN)
-WRONG_DOWN: dict[str, tuple[Callable[[Memory], dict[str, Any]], str]] = {
-    "shape": (
-        lambda memory: {"bias": memory((EXPERTS, 1), "bfloat16")},
-        "down: bias = shape (16, 1) is not allowed; allowed: ",
-    ),
-    "dtype": (
-        lambda memory: {"scales": memory(SCALES, "float32")},
-        "down: scales = dtype float32",
-    ),
-    "device": (
-        lambda memory: {"scales": memory(SCALES, "bfloat16", 1)},
-        "down: scales = a tensor on cuda:1 is not allowed; allowed: cuda:0, as x is",
-    ),
-    "gaps": (
-        lambda memory: {
-            "scales": FakeTensor(SCALES, "bfloat16", strides=(2 * HIDDEN, 2 * HIDDEN, 2))
+def test_wrong_options_are_refused(stub: Stub) -> None:
+    first, second = weights(HIDDEN, 2 * INNER), weights(INNER, HIDDEN)
+    for given in (15, 17, 0, -1):
+        assert refusal(first, second, num_experts=given).startswith(f"num_experts = {given} is not")
+    expert_map = Tensor((8,), "int32")
+    fewer = refusal(first, second, num_experts=8, expert_map=expert_map)
+    assert fewer == "num_experts = 8 is not allowed; allowed: at least 16, as the weights have"
+    assert refusal(first, second, expert_map=expert_map).startswith("num_experts = None")
+    short = refusal(first, second, num_experts=64, expert_map=expert_map)
+    assert short.startswith("expert_map = shape (8,) is not allowed; allowed: shape (64,)")
+    assert refusal(first, second, block_size=0).startswith("block_size = 0 is not allowed")
+    bias = weights(HIDDEN, 2 * INNER, bias=Tensor((EXPERTS, 2 * INNER), "bfloat16"))
+    weighted = refusal(bias, second, apply_router_weight_on_input=True)
+    assert weighted.startswith("apply_router_weight_on_input = True is not allowed")
+    assert refusal(None, second).startswith("gate_up = NoneType object")  # type: ignore[arg-type]
+    assert stub.calls() == []
+
+
+def test_wrong_tokens_are_refused_before_any_launch(stub: Stub) -> None:
+    layer, given = make(), tokens()
+    stub.calls()
+    wrong = {
+        "x = dtype float16": {"x": Tensor((M, HIDDEN), "float16")},
+        "x = shape (5, 128)": {"x": Tensor((M, 128), "bfloat16")},
+        "x = row stride 260": {"x": Tensor((M, HIDDEN), "bfloat16", strides=(260, 1))},
+        "x = strides (1, 5) of shape (5, 256)": {
+            "x": Tensor((M, HIDDEN), "bfloat16", strides=(1, M))
         },
-        "down: scales = strides (512, 512, 2) of shape (16, 1, 256) is not allowed; allowed: ",
-    ),
-    "alignment": (
-        lambda memory: {"scales": FakeTensor(SCALES, "bfloat16", byte_offset=8)},
-        "down: scales = a misaligned pointer is not allowed; allowed: a device pointer aligned to "
-        "16 bytes",
-    ),
-    "no zero points": (
-        lambda memory: {"b_type": "kU4"},
-        "down: zero_points = null is not allowed; allowed: a device pointer",
-    ),
-    "no permutation": (
-        lambda memory: {"group_size": 0, "g_idx": memory((EXPERTS, INNER), "int32")},
-        "down: perm = null is not allowed; allowed: a device pointer",
-    ),
-    "factor": (
-        lambda memory: {"a_factor": memory((2,), "float32")},
-        "down.a_factor = shape (2,) is not allowed; allowed: ",
-    ),
-}
+        "x = a misaligned pointer": {"x": Tensor((M, HIDDEN), "bfloat16", byte_offset=2)},
+        "topk_ids = dtype int64": {"topk_ids": Tensor((M, TOP_K), "int64")},
+        "topk_ids = shape (4, 4)": {"topk_ids": Tensor((4, TOP_K), "int32")},
+        "topk_weights = shape (5, 3)": {"topk_weights": Tensor((M, 3), "float32")},
+        "topk_weights = dtype bfloat16": {"topk_weights": Tensor((M, TOP_K), "bfloat16")},
+        "out = shape (4, 256)": {"out": Tensor((4, HIDDEN), "bfloat16")},
+        "out = strides (512, 1) of shape (5, 256)": {
+            "out": Tensor((M, HIDDEN), "bfloat16", strides=(512, 1))
+        },
+        "x = a tensor on the CPU": {"x": Tensor((M, HIDDEN), "bfloat16", device=(1, 0))},
+        "topk_ids = a tensor on CUDA device 1": {
+            "topk_ids": Tensor((M, TOP_K), "int32", device=(2, 1))
+        },
+        "gate_up = a tensor on CUDA device 0": {
+            "x": Tensor((M, HIDDEN), "bfloat16", device=(2, 1))
+        },
+    }
+    for message, changes in wrong.items():
+        with pytest.raises(InvalidArgumentError) as caught:
+            layer(**{**given, **changes})
+        assert str(caught.value).startswith(f"{message} is not allowed; allowed: "), message
+    assert stub.calls() == []
 
 
-@pytest.mark.parametrize("wrong", WRONG_DOWN)
-def test_wrong_operands_of_the_second_gemm_are_named_before_anything_runs(
-    stub: Stub, memory: Memory, wrong: str
-) -> None:
-    changes, message = WRONG_DOWN[wrong]
-    given = arguments(memory)
-    given["down"] = dataclasses.replace(given["down"], **changes(memory))
-    with pytest.raises(InvalidArgumentError) as caught:
-        run(memory, given)
-    assert str(caught.value).startswith(message)
-    assert launches(stub) == []
+def workspace_of(stub: Stub, layer: MoeLayer) -> int:
+    layer(**tokens())
+    [first, second] = [fields for name, fields in stub.calls() if name == "moe_gemm"]
+    assert first["workspace"] == second["workspace"]
+    return int(first["workspace"])
 
 
-@pytest.mark.parametrize("refused", ["gate_up", "down"])
-def test_what_the_library_refuses_of_either_gemm_is_known_before_anything_runs(
-    stub: Stub, memory: Memory, refused: str
-) -> None:
-    given = arguments(memory)
-    k = HIDDEN if refused == "gate_up" else INNER
-    stub.fail(3, "no kernel", having=f" k={k} ")
-    with pytest.raises(NoKernelError, match=rf"^{refused}: no kernel"):
-        run(memory, given)
-    assert launches(stub) == []
+def test_each_stream_has_a_workspace_which_stays(stub: Stub) -> None:
+    layer = make()
+    found = {}
+    for stream in (0x5000, 0x6000, 0x5000, 0x6000):
+        Tensor.stream = stream
+        found.setdefault(stream, set()).add(workspace_of(stub, layer))
+    assert [len(places) for places in found.values()] == [1, 1]
+    assert found[0x5000] != found[0x6000]
 
 
-def test_rows_that_a_gemm_cannot_read_are_refused(stub: Stub, memory: Memory) -> None:
-    given = arguments(memory)
-    given["x"] = FakeTensor((M, HIDDEN), "bfloat16", strides=(HIDDEN + 4, 1))
-    with pytest.raises(InvalidArgumentError, match=r"^gate_up: a_stride = 260 is not allowed"):
-        run(memory, given)
-    assert launches(stub) == []
+def test_each_thread_has_one_on_cudastreamperthread(stub: Stub) -> None:
+    layer = make()
+    Tensor.stream = 2
+    mine = workspace_of(stub, layer)
+    other: list[int] = []
+    thread = threading.Thread(target=lambda: other.append(workspace_of(stub, layer)))
+    thread.start()
+    thread.join()
+    assert other
+    assert other[0] != mine
+    assert workspace_of(stub, layer) == mine
 
 
-@pytest.mark.parametrize("name", ["gate_up", "down"])
-def test_the_factor_of_grouped_scales_is_needed_for_s8_alone(
-    stub: Stub, memory: Memory, name: str
-) -> None:
-    given = arguments(memory)
-    factor = memory((1,), "float32")
-    others = {"gate_up", "down"} - {name}
-    for other in others:
-        given[other] = dataclasses.replace(given[other], a_factor=factor)
-    with pytest.raises(
-        InvalidArgumentError, match=rf"^{name}.global_scales = None is not allowed.*S8"
-    ):
-        run(memory, given, a_type="kS8")
-    for other in others:
-        given[other] = dataclasses.replace(given[other], a_factor=None)
-    given[name] = dataclasses.replace(given[name], a_factor=factor)
-    for a_type in (None, "kFE4M3fn"):
-        with pytest.raises(InvalidArgumentError, match=rf"^{name}.a_factor = a tensor is not all"):
-            run(memory, given, a_type=a_type)
-    assert launches(stub) == []
+def test_each_device_has_a_workspace_of_its_own(stub: Stub) -> None:
+    here = workspace_of(stub, make())
+    there = MoeLayer(
+        *(
+            ExpertWeights(
+                Tensor((EXPERTS, k // 16, n * 2), "int32", device=(2, 1)),
+                Tensor((EXPERTS, k // 128, n), "bfloat16", device=(2, 1)),
+                "kU4B8",
+                128,
+            )
+            for k, n in ((HIDDEN, 2 * INNER), (INNER, HIDDEN))
+        )
+    )
+    stub.calls()
+    x = Tensor((M, HIDDEN), "bfloat16", device=(2, 1))
+    ids = Tensor((M, TOP_K), "int32", device=(2, 1))
+    out = there(x, Tensor((M, TOP_K), "float32", device=(2, 1)), ids)
+    assert out.memory.device == (2, 1)
+    calls = stub.calls()
+    assert {fields["device"] for name, fields in calls if "stream" in fields} == {1}
+    assert here not in {fields.get("workspace") for _, fields in calls}
+    assert stub.device() == 0  # the caller's again
 
 
-@pytest.mark.parametrize(
-    ("offset", "stride", "message"),
-    [
-        (0, HIDDEN + 4, f"x = row stride {HIDDEN + 4} is not allowed; allowed: a multiple of 8"),
-        (0, 0, "x = row stride 0 is not allowed"),
-        (8, HIDDEN, "x = a misaligned pointer is not allowed"),
-    ],
-)
-def test_rows_that_cannot_be_quantised_are_refused(
-    stub: Stub, memory: Memory, offset: int, stride: int, message: str
-) -> None:
-    given = arguments(memory)
-    x = given["x"]
-    view = marlin_moe.TensorView(x.pointer + offset, (M, HIDDEN), "bfloat16", 0, (stride, 1))
-    given["x"] = view
-    with pytest.raises(InvalidArgumentError, match=rf"^{message}"):
-        run(memory, given, a_type="kFE4M3fn")
-    assert launches(stub) == []
+def test_sums_by_atomic_additions_have_a_workspace_of_their_own(stub: Stub) -> None:
+    layer = make()
+    common = workspace_of(stub, layer)
+    gate_up = weights(HIDDEN, 2 * INNER)
+    blocks = marlin_moe.moe_align(Tensor((M, TOP_K), "int32"), num_experts=EXPERTS, block_size=8)
+    marlin_moe.moe_gemm(
+        Tensor((M, HIDDEN), "bfloat16"), gate_up, blocks, top_k=TOP_K, atomic_reduce=True
+    )
+    assert stub.call("moe_gemm")["workspace"] != common
 
 
-def test_rows_that_lie_on_each_other_are_refused(stub: Stub, memory: Memory) -> None:
-    given = arguments(memory)
-    given["x"] = FakeTensor((M, HIDDEN), "bfloat16", strides=(0, 1))
-    with pytest.raises(InvalidArgumentError, match=r"^gate_up: a_stride = 0 is not allowed"):
-        run(memory, given)
-    assert launches(stub) == []
+def test_a_workspace_is_zeroed_before_its_first_use_and_grows(stub: Stub) -> None:
+    layer = make()
+    stub.calls()
+    layer(**tokens())
+    calls = launches(stub)
+    order = [name for name, _ in calls]
+    assert order.index("memset") < order.index("moe_gemm")
+    zeroed = calls[order.index("memset")][1]
+    gemm = calls[order.index("moe_gemm")][1]
+    assert (zeroed["data"], zeroed["bytes"]) == (gemm["workspace"], gemm["workspace_bytes"])
+    assert (zeroed["value"], zeroed["stream"]) == (0, STREAM)
+    stub.set(gemm_bytes=100_000)
+    layer(**tokens())
+    calls = launches(stub)
+    grown = next(fields for name, fields in calls if name == "memset")
+    assert grown["bytes"] >= 100_000
+    assert grown["data"] != zeroed["data"]
+    outgrown = [made for made in Tensor.made if made.pointer <= zeroed["data"] < made.pointer + 512]
+    assert outgrown[0].memory.exports == 1  # graphs may use it
+    marlin_moe.clear_workspaces()
+    assert outgrown[0].memory.exports == 0
 
 
-def test_experts_without_weights_need_a_map(stub: Stub, memory: Memory) -> None:
-    message = rf"^num_experts = {EXPERTS + 1} is not allowed; allowed: at most {EXPERTS}, "
-    with pytest.raises(InvalidArgumentError, match=message):
-        run(memory, arguments(memory), num_experts=EXPERTS + 1)
-    assert launches(stub) == []
+def test_a_captured_graph_has_a_workspace_of_its_own(stub: Stub) -> None:
+    layer = make()
+    eager = workspace_of(stub, layer)
+    found = []
+    for capture in (7, 7, 8):
+        stub.set(capture=capture)
+        layer(**tokens())
+        calls = launches(stub)
+        names = [name for name, _ in calls]
+        found.append((calls[names.index("moe_gemm")][1]["workspace"], names.count("memset")))
+    (first, zeroed), (same, zeroed_again), (other, zeroed_too) = found
+    assert (zeroed, zeroed_again, zeroed_too) == (1, 0, 1)
+    assert first == same
+    assert len({eager, first, other}) == 3
 
 
-def test_other_activation_types_are_refused(stub: Stub, memory: Memory) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"^a_type = U4 is not allowed"):
-        run(memory, arguments(memory), a_type="kU4")
+def test_threads_on_one_stream_share_a_workspace_made_once(stub: Stub) -> None:
+    layer = make()
+    stub.calls()
+    barrier = threading.Barrier(4)
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            barrier.wait()
+            for _ in range(25):
+                layer(**tokens())
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    calls = stub.calls()
+    assert sum(name == "memset" for name, _ in calls) == 1
+    assert len({fields["workspace"] for name, fields in calls if name == "moe_gemm"}) == 1
+    assert sum(name == "topk_sum" for name, _ in calls) == 100

@@ -30,22 +30,23 @@ inline Status check_pointer(const char* argument, const void* pointer, std::uint
                  "a device pointer aligned to " + std::to_string(alignment) + " bytes");
 }
 
-// The name of a scalar type's constant.
+// The scalar types and the names of their constants.
+struct TypeName {
+  ScalarType type;
+  const char* name;
+};
+inline constexpr TypeName kTypeNames[] = {{MARLIN_TYPE_NAMESPACE::kFloat16, "kFloat16"},
+                                          {MARLIN_TYPE_NAMESPACE::kBFloat16, "kBFloat16"},
+                                          {MARLIN_TYPE_NAMESPACE::kS8, "kS8"},
+                                          {MARLIN_TYPE_NAMESPACE::kU4, "kU4"},
+                                          {MARLIN_TYPE_NAMESPACE::kU4B8, "kU4B8"},
+                                          {MARLIN_TYPE_NAMESPACE::kU8B128, "kU8B128"},
+                                          {MARLIN_TYPE_NAMESPACE::kFE4M3fn, "kFE4M3fn"},
+                                          {MARLIN_TYPE_NAMESPACE::kFE2M1f, "kFE2M1f"},
+                                          {MARLIN_TYPE_NAMESPACE::kFE8M0fnu, "kFE8M0fnu"}};
+
 inline std::string type_name(const ScalarType& type) {
-  namespace types = MARLIN_TYPE_NAMESPACE;
-  static constexpr struct {
-    ScalarType type;
-    const char* name;
-  } kNames[] = {{types::kFloat16, "kFloat16"},
-                {types::kBFloat16, "kBFloat16"},
-                {types::kS8, "kS8"},
-                {types::kU4, "kU4"},
-                {types::kU4B8, "kU4B8"},
-                {types::kU8B128, "kU8B128"},
-                {types::kFE4M3fn, "kFE4M3fn"},
-                {types::kFE2M1f, "kFE2M1f"},
-                {types::kFE8M0fnu, "kFE8M0fnu"}};
-  for (const auto& entry : kNames) {
+  for (const TypeName& entry : kTypeNames) {
     if (entry.type == type) return entry.name;
   }
   return "the unknown type " + std::to_string(type.id());
