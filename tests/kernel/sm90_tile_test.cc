@@ -20,11 +20,15 @@ void expect(bool condition, const Sm90Tile& tile, const char* what) {
 }
 
 void check(const Sm90Tile& tile) {
-  // What parts of a stage hold, by the formats: 128 bytes of A a row, 64 rows of weights.
-  const int groups = tile.group_blocks <= 0   ? 0
-                     : tile.group_blocks >= 4 ? 1
-                                              : 4 / tile.group_blocks;
-  const int weights = 64 * tile.thread_n * tile.b_bits / 8;
+  // What parts of a stage hold, by the formats: 128 bytes of A a row, and the rows of weights that
+  // belong to them.
+  const int k = tile.a_bits == 8 ? 128 : 64;
+  const int group_k = 16 * tile.group_blocks;
+  const int groups = group_k <= 0 ? 0 : group_k >= k ? 1 : k / group_k;
+  const int weights = k * tile.thread_n * tile.b_bits / 8;
+  expect(tile.stage_k() == k, tile, "rows of a stage");
+  expect(tile.pieces() * tile.piece_bytes() * Sm90Tile::kStageBlocks == weights, tile,
+         "pieces make up the weights");
   const int scales = groups * tile.thread_n * tile.s_bits / 8;
   const int zero_points = tile.has_zero_points ? (groups > 0 ? groups : 1) * tile.thread_n / 2 : 0;
   expect(tile.b_offset() == 128 * tile.rows, tile, "rows of A come first");
@@ -37,6 +41,9 @@ void check(const Sm90Tile& tile) {
              tile.slot_bytes() % 16 == 0 && tile.bias_offset() % 16 == 0 &&
              tile.column_scales_offset() % 16 == 0,
          tile, "rows of scales are aligned");
+  // Ids, top-k weights and the scales of 8-bit rows, four bytes each.
+  expect(tile.column_scales_offset() == (tile.a_bits == 8 ? 12 : 8) * tile.rows, tile,
+         "what a slot has of each row");
 
   const int stages = tile.stages();
   if (stages > 0) {
@@ -50,6 +57,12 @@ void check(const Sm90Tile& tile) {
   expect(registers <= at_start, tile, "no more registers than the block has at its start");
   expect(tile.loader_registers() % 8 == 0 && tile.multiplier_registers() % 8 == 0, tile,
          "setmaxnreg counts in eights");
+  if (tile.a_bits == 8 && tile.registers_suffice()) {
+    const int sums = tile.rows / 2 * (tile.products() + tile.batch_products());
+    expect(sums < tile.multiplier_registers() || tile.blocks_per_sm > 1, tile,
+           "registers hold the sums");
+    expect(tile.products() % tile.batch_products() == 0, tile, "batches are equal");
+  }
   expect(tile.warp_columns() * Sm90Tile::kWarps == tile.thread_n, tile, "warps share the columns");
 }
 
@@ -64,6 +77,10 @@ int main() {
           check({rows, thread_n, blocks, 16, 4, 16, group, true});
           check({rows, thread_n, blocks, 16, 8, 16, group, false});
           check({rows, thread_n, blocks, 16, 4, 8, group, false});
+          check({rows, thread_n, blocks, 8, 4, 16, group, false});
+          check({rows, thread_n, blocks, 8, 4, 16, group, true});
+          check({rows, thread_n, blocks, 8, 4, 8, group, false});
+          check({rows, thread_n, blocks, 8, 8, 16, group, false});
         }
       }
     }
@@ -71,6 +88,10 @@ int main() {
   // The tiles that the notes name.
   expect(Sm90Tile{176, 256, 1, 16, 4, 16, 8, false}.stages() == 6, {}, "176 rows have six stages");
   expect(Sm90Tile{80, 512, 1, 16, 4, 16, 8, false}.stages() == 7, {}, "80 rows have seven");
+  const Sm90Tile a8{128, 256, 1, 8, 4, 16, 8, false};
+  expect(a8.stages() == 6 && a8.batch_products() == 1, a8, "128 rows have sums of one product");
+  expect(Sm90Tile{96, 256, 1, 8, 4, 16, 8, false}.batch_products() == 2, a8, "96 rows of two");
+  expect(!Sm90Tile{136, 256, 1, 8, 4, 16, 8, false}.registers_suffice(), a8, "136 are too many");
   expect(Sm90Tile{256, 512, 2, 16, 8, 16, 8, false}.stages() == 0, {}, "too much for two blocks");
   return failures == 0 ? 0 : 1;
 }

@@ -24,6 +24,15 @@ struct WeightDecoder8<kBId, MARLIN_TYPE_NAMESPACE::kFE4M3fn.id()> {
   }
 };
 
+// With the zero point 8 a code's top bit is the sign, and counts one step of the magnitude.
+template <>
+struct WeightDecoder8<MARLIN_TYPE_NAMESPACE::kU4B8.id(), MARLIN_TYPE_NAMESPACE::kFE4M3fn.id()> {
+  static __device__ __forceinline__ std::uint32_t decode(std::uint32_t nibbles, std::uint32_t) {
+    const std::uint32_t signs = nibbles & 0x08080808u;
+    return (nibbles & 0x07070707u) + (signs << 4) + (signs >> 3);
+  }
+};
+
 // e2m1's two exponent bits are the low ones of e4m3's four, its mantissa bit the top one of three.
 // The biases differ by 6.
 template <>

@@ -19,6 +19,13 @@ struct Sm90Problem {
   int num_experts;
   int b_bits;
   int multiprocessors;
+  int a_bits = 16;
+
+  // Pipeline stages that cover k.
+  int stages() const {
+    const int stage_k = Sm90Tile::kStageRowBytes * 8 / a_bits;
+    return (k + stage_k - 1) / stage_k;
+  }
 };
 
 // A tile that a kernel was built for.
@@ -59,7 +66,7 @@ inline ExpectedBlocks expect_blocks(const Sm90Problem& problem, int rows) {
 // Into how many parts the kernel may cut a tile along k: parts of four stages are worth the
 // exchange of partial sums.
 inline int sm90_k_splits(const Sm90Problem& problem) {
-  return std::clamp(problem.k / Sm90Tile::kStageK / 4, 1, 8);
+  return std::clamp(problem.stages() / 4, 1, 8);
 }
 
 // Microseconds, roughly, that the GEMM takes with a tile.
@@ -75,7 +82,7 @@ inline double sm90_cost(const Sm90Problem& problem, const Sm90TileId& tile) {
   constexpr double kBytesPerMicrosecond = 2.8e6;
 
   const double width = tile.thread_n / 256.0;
-  const double stages = static_cast<double>(problem.k) / Sm90Tile::kStageK;
+  const double stages = problem.stages();
   const double product = stages * (tile.rows + kMoreRows) * kStageRow * width * tile.blocks_per_sm;
   const double grid = static_cast<double>(problem.multiprocessors) * tile.blocks_per_sm;
   const int n_tiles = (problem.n + tile.thread_n - 1) / tile.thread_n;

@@ -11,8 +11,8 @@ namespace marlin_moe {
 
 // Template parameters of a kernel that decide its tile, in elements.
 //
-// Two warpgroups multiply, each half of the tile's columns; a third one loads. A stage is 64 rows
-// of B deep.
+// Two warpgroups multiply, each half of the tile's columns; a third one loads. A stage has 128
+// bytes of each row of A: it is 64 rows of B deep with 16-bit activations, 128 with 8-bit ones.
 struct Sm90Tile {
   int rows;           // of A and C: 8 to 256 in steps of 8
   int thread_n;       // columns of B and C: 128, 256 or 512
@@ -20,14 +20,14 @@ struct Sm90Tile {
   int a_bits;
   int b_bits;
   int s_bits;
-  int group_blocks;  // 16-row blocks per scale; <= 0: one scale per column
+  int group_blocks;  // 16 rows of B each, per scale; <= 0: one scale per column
   bool has_zero_points;
 
   static constexpr int kWarpgroups = 2;  // that multiply
   static constexpr int kWarps = 4 * kWarpgroups;
   static constexpr int kLoaders = 128;  // threads that load
-  static constexpr int kStageK = 64;
-  static constexpr int kStageBlocks = kStageK / 16;  // 16-row blocks of B in a stage
+  static constexpr int kStageRowBytes = 128;
+  static constexpr int kStageBlocks = 4;  // of B in a stage, each what an instruction multiplies
   static constexpr int kMaxStages = 8;
   // Tiles whose ids, weights, scales and bias are in shared memory: the one that is written to C,
   // and the one that is multiplied or loaded meanwhile.
@@ -43,17 +43,32 @@ struct Sm90Tile {
 
   MARLIN_HOST_DEVICE constexpr int threads() const { return 128 * kWarpgroups + kLoaders; }
   MARLIN_HOST_DEVICE constexpr int warpgroup_columns() const { return thread_n / kWarpgroups; }
-  // wgmma instructions that a warpgroup issues for each 16 rows of B: 64 columns each.
+  // wgmma instructions that a warpgroup issues for each block of B: 64 columns each.
   MARLIN_HOST_DEVICE constexpr int products() const { return warpgroup_columns() / 64; }
   MARLIN_HOST_DEVICE constexpr int warp_columns() const { return thread_n / kWarps; }
-  // Packed pieces of 16 × 64 weights that lie next to each other in a tile.
-  MARLIN_HOST_DEVICE constexpr int pieces() const { return thread_n / 64; }
-  MARLIN_HOST_DEVICE constexpr int piece_bytes() const { return 16 * 64 * b_bits / 8; }
+  // Of them, with 8-bit activations: how many are summed together over the rows of a scale, in sums
+  // beside those of the tile. As many as registers allow.
+  MARLIN_HOST_DEVICE constexpr int batch_products() const {
+    int count = products();
+    while (count > 1 && sums(count) > kMostSums) count /= 2;
+    return count;
+  }
+  MARLIN_HOST_DEVICE constexpr bool registers_suffice() const {
+    return sums(a_bits == 8 ? batch_products() : 0) <= kMostSums;
+  }
+
+  // Rows of B in a stage, and in one of its blocks.
+  MARLIN_HOST_DEVICE constexpr int stage_k() const { return kStageRowBytes * 8 / a_bits; }
+  MARLIN_HOST_DEVICE constexpr int block_k() const { return stage_k() / kStageBlocks; }
+  // Packed pieces of block_k() rows, 1,024 weights each, that lie next to each other in a tile.
+  MARLIN_HOST_DEVICE constexpr int piece_columns() const { return 1024 / block_k(); }
+  MARLIN_HOST_DEVICE constexpr int pieces() const { return thread_n / piece_columns(); }
+  MARLIN_HOST_DEVICE constexpr int piece_bytes() const { return 1024 * b_bits / 8; }
 
   // Rows of scales and of zero points in a stage.
   MARLIN_HOST_DEVICE constexpr int scale_rows() const {
     if (group_blocks <= 0) return 0;
-    return group_blocks < kStageBlocks ? kStageBlocks / group_blocks : 1;
+    return 16 * group_blocks < stage_k() ? stage_k() / (16 * group_blocks) : 1;
   }
   MARLIN_HOST_DEVICE constexpr int zero_point_rows() const {
     if (!has_zero_points) return 0;
@@ -62,8 +77,8 @@ struct Sm90Tile {
   MARLIN_HOST_DEVICE constexpr int scale_row_bytes() const { return thread_n * s_bits / 8; }
   MARLIN_HOST_DEVICE constexpr int zero_point_row_bytes() const { return thread_n / 2; }
 
-  // A stage: rows of A, 128 bytes each; pieces of B; scales; zero points.
-  MARLIN_HOST_DEVICE constexpr int b_offset() const { return rows * 128; }
+  // A stage: rows of A, pieces of B, scales, zero points.
+  MARLIN_HOST_DEVICE constexpr int b_offset() const { return rows * kStageRowBytes; }
   MARLIN_HOST_DEVICE constexpr int scales_offset() const {
     return b_offset() + kStageBlocks * pieces() * piece_bytes();
   }
@@ -79,9 +94,13 @@ struct Sm90Tile {
     return kWarps * kStagingRows * warp_columns() * 2;
   }
 
-  // A tile's slot: ids, top-k weights, scales of the columns, their bias, the global scale.
+  // A tile's slot: ids, top-k weights, scales of 8-bit rows of A, scales of the columns, their
+  // bias, the global scale.
   MARLIN_HOST_DEVICE constexpr int weights_offset() const { return rows * 4; }
-  MARLIN_HOST_DEVICE constexpr int column_scales_offset() const { return rows * 8; }
+  MARLIN_HOST_DEVICE constexpr int row_scales_offset() const { return rows * 8; }
+  MARLIN_HOST_DEVICE constexpr int column_scales_offset() const {
+    return rows * (a_bits == 8 ? 12 : 8);
+  }
   MARLIN_HOST_DEVICE constexpr int bias_offset() const {
     return column_scales_offset() + (group_blocks <= 0 ? thread_n * 2 : 0);
   }
@@ -124,6 +143,8 @@ struct Sm90Tile {
   static constexpr int counters(int blocks) { return blocks * kWarpgroups; }
 
  private:
+  static constexpr int kMostSums = 192;  // of a thread
+  MARLIN_HOST_DEVICE constexpr int sums(int batch) const { return rows / 2 * (products() + batch); }
   static MARLIN_HOST_DEVICE constexpr int align(int value, int unit) {
     return (value + unit - 1) / unit * unit;
   }

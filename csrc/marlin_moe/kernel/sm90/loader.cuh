@@ -1,7 +1,7 @@
 // The loading warpgroup: keeps the stages full, and tells the others what a tile's rows are.
 //
 // Rows of A are gathered by the block's ids, 16 bytes for each thread: eight threads have a row's
-// 128 bytes of a stage, sixteen rows go at a time. Weights, scales and zero points of a stage are
+// part of a stage, sixteen rows go at a time. Weights, scales and zero points of a stage are
 // rows of neighbouring bytes, which one thread has the copy engine bring.
 #pragma once
 
@@ -29,23 +29,21 @@ class Loader {
     for (int unit = blockIdx.x; unit < units; unit += params_.stripes) {
       const Work work = walk.work(unit);
       const int block = uniform(blocks.find(work.tile.row_block));
-      begin_tile(block, uniform(blocks.expert(block)), uniform(work.tile.n_tile));
+      int id[kPasses];
+      load_ids(block, id);  // while the expert is loaded, too
+      begin_tile(id, uniform(blocks.expert(block)), uniform(work.tile.n_tile));
       const int k_begin = uniform(work.k_begin);
       const int k_end = uniform(work.k_end);
 #pragma unroll 1
-      for (int k_stage = k_begin; k_stage < k_end; ++k_stage) {
-        load_stage(k_stage);
-        if (k_stage == k_begin) load_slot();
-      }
+      for (int k_stage = k_begin; k_stage < k_end; ++k_stage) load_stage(k_stage);
     }
   }
 
  private:
   static constexpr Sm90Tile kTile = Traits::kTile;
-  static constexpr int kChunks = 8;  // of 16 bytes, that a stage has of a row of A
+  static constexpr int kChunks = Sm90Tile::kStageRowBytes / 16;  // that a stage has of a row of A
   static constexpr int kRowsPerPass = Sm90Tile::kLoaders / kChunks;
   static constexpr int kPasses = (Traits::kRows + kRowsPerPass - 1) / kRowsPerPass;
-  static constexpr int kStageK = Sm90Tile::kStageK;
   static_assert(kRowsPerPass == 16, "SharedLayout::init_barriers() counts the rows' first threads");
 
   __device__ __forceinline__ bool in_tile(int pass) const {
@@ -54,27 +52,36 @@ class Loader {
 
   __device__ __forceinline__ bool is_token(int pass) const { return tokens_ >> pass & 1; }
 
-  __device__ __forceinline__ void begin_tile(int block, int expert, int n_tile) {
+  // The ids of the thread's rows of a block; -1 where it has none.
+  __device__ __forceinline__ void load_ids(int block, int (&id)[kPasses]) const {
+    const int* ids =
+        params_.sorted_token_ids + static_cast<std::int64_t>(block) * Traits::kRows + row_;
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      id[pass] = in_tile(pass) ? __ldg(ids + pass * kRowsPerPass) : -1;
+    }
+  }
+
+  __device__ __forceinline__ void begin_tile(const int (&id)[kPasses], int expert, int n_tile) {
     // A block without an expert is multiplied all the same if the caller did not say that there
     // may be one: with any expert's weights, for no row of C.
     const unsigned num_ids = expert < 0 ? 0 : params_.num_ids;
     expert_ = max(expert, 0);
-    ids_ = params_.sorted_token_ids + static_cast<std::int64_t>(block) * Traits::kRows + row_;
-    const unsigned row_chunks = static_cast<unsigned>(params_.a_stride / 8);
+    const unsigned row_chunks = static_cast<unsigned>(params_.a_stride / (16 * 8 / kTile.a_bits));
     tokens_ = 0;
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
-      const unsigned id = in_tile(pass) ? __ldg(ids_ + pass * kRowsPerPass) : ~0u;
-      const bool token = id < num_ids;
+      const bool token = static_cast<unsigned>(id[pass]) < num_ids;
       tokens_ |= token ? 1u << pass : 0;
-      a_[pass] = token ? static_cast<int>(id) / params_.a_row_divisor * row_chunks : 0;
+      a_[pass] = token ? id[pass] / params_.a_row_divisor * row_chunks : 0;
     }
     first_column_ = n_tile * Traits::kThreadN;
     columns_ = min(Traits::kThreadN, params_.n - first_column_);
-    // Of the expert's first 16 rows of weights, and the first of the tile's columns.
-    const std::int64_t k_block = static_cast<std::int64_t>(expert_) * (params_.k / 16);
+    // Of the expert's first rows of weights, and the first of the tile's columns.
+    const std::int64_t k_block = static_cast<std::int64_t>(expert_) * (params_.k / kTile.block_k());
     b_ = static_cast<const char*>(params_.b) +
-         (k_block * (params_.n / 64) + first_column_ / 64) * kTile.piece_bytes();
+         (k_block * row_pieces() + first_column_ / kTile.piece_columns()) * kTile.piece_bytes();
+    fill_slot(id);
   }
 
   __device__ __forceinline__ void load_stage(int k_stage) {
@@ -86,63 +93,75 @@ class Loader {
       load_weights(k_stage, stage, full);
       load_scales(k_stage, stage, full);
     }
-    const char* a = static_cast<const char*>(params_.a) + k_stage * (kStageK * 2) + chunk_ * 16;
+    const int k_byte = k_stage * Sm90Tile::kStageRowBytes + chunk_ * 16;
+    const char* a = static_cast<const char*>(params_.a) + k_byte;
+    // Only a stage of 8-bit activations can reach beyond k. There are zeros.
+    const bool in_k = !Traits::kA8 || k_byte < params_.k;
     // The swizzle that wgmma expects; it is the same in every pass.
     const SharedAddress to = stage + row_ * 128 + (chunk_ ^ row_ % 8) * 16;
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
       if (in_tile(pass)) {
         copy_async_16(to + pass * kRowsPerPass * 128, a + std::uint64_t{a_[pass]} * 16,
-                      is_token(pass));
+                      in_k && is_token(pass));
       }
     }
     arrive_after_copies(full);
     stage_.advance();
   }
 
+  // Pieces of B that cover n.
+  __device__ __forceinline__ int row_pieces() const { return params_.n / kTile.piece_columns(); }
   __device__ __forceinline__ unsigned stage_bulk_bytes() const {
     const unsigned columns = columns_;
-    return Sm90Tile::kStageBlocks * (columns / 64 * kTile.piece_bytes()) +
+    return Sm90Tile::kStageBlocks * (columns / kTile.piece_columns() * kTile.piece_bytes()) +
            kTile.scale_rows() * (columns * kTile.s_bits / 8) +
            kTile.zero_point_rows() * (columns / 2);
   }
 
   __device__ __forceinline__ void load_weights(int k_stage, SharedAddress stage,
                                                SharedAddress full) const {
-    const std::int64_t row_bytes = static_cast<std::int64_t>(params_.n / 64) * kTile.piece_bytes();
-    const char* b = b_ + k_stage * Sm90Tile::kStageBlocks * row_bytes;
+    const std::int64_t row_bytes = static_cast<std::int64_t>(row_pieces()) * kTile.piece_bytes();
+    const int first = k_stage * Sm90Tile::kStageBlocks;
+    // Blocks of the stage beyond k are multiplied by zeros: any weights do there.
+    const int last = Traits::kA8 ? params_.k / kTile.block_k() - first - 1 : Sm90Tile::kStageBlocks;
+    const char* b = b_ + first * row_bytes;
 #pragma unroll
     for (int i = 0; i < Sm90Tile::kStageBlocks; ++i) {
       copy_bulk(stage + kTile.b_offset() + i * (kTile.pieces() * kTile.piece_bytes()),
-                b + i * row_bytes, columns_ / 64 * kTile.piece_bytes(), full);
+                b + min(i, last) * row_bytes,
+                columns_ / kTile.piece_columns() * kTile.piece_bytes(), full);
     }
   }
 
   __device__ __forceinline__ void load_scales(int k_stage, SharedAddress stage,
                                               SharedAddress full) const {
     const int group =
-        Traits::kGrouped ? k_stage * Sm90Tile::kStageBlocks / max(Traits::kGroupBlocks, 1) : 0;
+        Traits::kGrouped ? k_stage * (kTile.stage_k() / 16) / max(Traits::kGroupBlocks, 1) : 0;
+    // The stage's last row that the expert has. It stands for those beyond k, too.
+    const int last = Traits::kA8 ? params_.num_groups - group - 1 : kTile.scale_rows();
     // The first element of the tile's columns in the first of the stage's rows of scales.
     const std::int64_t first =
         (static_cast<std::int64_t>(expert_) * params_.num_groups + group) * params_.n +
         first_column_;
 #pragma unroll
     for (int i = 0; i < kTile.scale_rows(); ++i) {
-      const std::int64_t from = first + static_cast<std::int64_t>(i) * params_.n;
+      const std::int64_t from = first + static_cast<std::int64_t>(min(i, last)) * params_.n;
       copy_bulk(stage + kTile.scales_offset() + i * kTile.scale_row_bytes(),
                 static_cast<const char*>(params_.scales) + from * kTile.s_bits / 8,
                 columns_ * kTile.s_bits / 8, full);
     }
 #pragma unroll
     for (int i = 0; i < kTile.zero_point_rows(); ++i) {
-      const std::int64_t from = first + static_cast<std::int64_t>(i) * params_.n;
+      const std::int64_t from = first + static_cast<std::int64_t>(min(i, last)) * params_.n;
       copy_bulk(stage + kTile.zero_points_offset() + i * kTile.zero_point_row_bytes(),
                 static_cast<const char*>(params_.zero_points) + from / 2, columns_ / 2, full);
     }
   }
 
-  // What the epilogue needs: ids (padding: -1), top-k weights, and vectors of the tile's columns.
-  __device__ __forceinline__ void load_slot() {
+  // What the epilogue needs: ids (padding: -1), top-k weights, scales of the rows, and vectors of
+  // the tile's columns.
+  __device__ __forceinline__ void fill_slot(const int (&id)[kPasses]) {
     wait_barrier(shared_.slot_empty(slot_.index), slot_.parity ^ 1);
     const SharedAddress slot = shared_.slot(slot_.index);
     const SharedAddress full = shared_.slot_full(slot_.index);
@@ -151,12 +170,16 @@ class Loader {
       for (int pass = 0; pass < kPasses; ++pass) {
         if (!in_tile(pass)) continue;
         const SharedAddress to = slot + (row_ + pass * kRowsPerPass) * 4;
-        const int id = is_token(pass) ? __ldg(ids_ + pass * kRowsPerPass) : -1;
-        store_shared(to, static_cast<std::uint32_t>(id));
-        if (params_.topk_weights != nullptr && id >= 0) {
-          copy_async_4(to + kTile.weights_offset(), params_.topk_weights + id);
+        const bool token = is_token(pass);
+        store_shared(to, static_cast<std::uint32_t>(token ? id[pass] : -1));
+        if (params_.topk_weights != nullptr && token) {
+          copy_async_4(to + kTile.weights_offset(), params_.topk_weights + id[pass]);
         } else {
           store_shared(to + kTile.weights_offset(), 1.0f);
+        }
+        if (Traits::kA8 && token) {
+          copy_async_4(to + kTile.row_scales_offset(),
+                       params_.a_scales + id[pass] / params_.a_row_divisor);
         }
       }
       if (thread_ == 0) load_columns(slot, full);
@@ -196,7 +219,6 @@ class Loader {
   int first_column_;
   int columns_;  // that are columns of C
   const char* b_;
-  const int* ids_;       // of the thread's first row
   unsigned tokens_;      // a bit for each of the thread's rows that is not padding
   unsigned a_[kPasses];  // where the rows begin in A, in units of 16 bytes
 };

@@ -1,4 +1,4 @@
-// The main loop of a multiplying warpgroup: the sums of a tile's stages.
+// The main loop of a multiplying warpgroup with 16-bit activations: the sums of a tile's stages.
 //
 // While the tensor cores multiply 16 rows of B, the threads decode the next 16 into the other of
 // two fragments:
@@ -22,6 +22,7 @@ template <class Traits>
 class StageMultiplier {
  public:
   using Weights = WeightFragments<Traits>;
+  static constexpr int kSumPower = Weights::kSumPower;
 
   explicit __device__ __forceinline__ StageMultiplier(const SharedLayout<Traits>& shared)
       : shared_(shared) {}
@@ -97,7 +98,7 @@ class StageMultiplier {
   }
 
   __device__ __forceinline__ void release_stage(unsigned index) {
-    if (threadIdx.x % 32 == 0) arrive(shared_.stage_empty(index));
+    arrive_as_warp(shared_.stage_empty(index));
   }
 
   // Keeps the compiler from using sums before the products that write them are waited for.

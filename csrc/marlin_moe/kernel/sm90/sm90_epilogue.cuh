@@ -1,7 +1,8 @@
 // From a warp's sums to rows of C: scales, bias, top-k weight, rounding, and a turn in shared
 // memory, because a lane has two tokens of a column and C wants eight columns of a token.
 //
-// Every warp works for itself, on 16 tokens at a time.
+// Every warp works for itself. Eight tokens, a unit, are turned while those before are written: the
+// shorter this takes, the sooner the warpgroup multiplies again.
 #pragma once
 
 #include <cstdint>
@@ -40,26 +41,38 @@ class Epilogue {
     ColumnTerms terms;
     load_terms(params, slot, terms);
     char* c = static_cast<char*>(params.c) + std::int64_t{column} * 2;
+    const unsigned used = used_units(slot);
+    RowTerms row_terms = load_row_terms(slot, 0);
+    turn(staging, terms, row_terms, 0, sums);
 #pragma unroll
-    for (int first = 0; first < Traits::kRows; first += kTokens) {
-      // Tokens stand before padding.
-      if (uniform(load_shared_4(slot + first * 4) >= kPadding)) break;
-      turn<0>(slot, staging, terms, first, sums);
-      if (first + 8 < Traits::kRows) turn<1>(slot, staging, terms, first, sums);
-      __syncwarp();
-      write_rows(params, slot, staging, first, c);
-      __syncwarp();
+    for (int unit = 1; unit < kUnits; ++unit) {
+      // Loads come back while the next unit is computed.
+      row_terms = load_row_terms(slot, unit);
+      const Rows rows = read_rows(slot, staging, unit - 1);
+      if (uniform((used >> unit & 1) == 0)) {
+        write_rows(params, rows, c);
+        return;
+      }
+      turn(staging, terms, row_terms, unit, sums);
+      write_rows(params, rows, c);
     }
+    write_rows(params, read_rows(slot, staging, kUnits - 1), c);
   }
 
  private:
   using Output = typename Traits::Output;
   static constexpr Sm90Tile kTile = Traits::kTile;
-  static constexpr int kTokens = Sm90Tile::kStagingRows;
+  // Tokens that are turned at a time. Rows in shared memory are those of two units.
+  static constexpr int kUnit = 8;
+  static constexpr int kUnits = Traits::kRows / kUnit;
+  static_assert(2 * kUnit == Sm90Tile::kStagingRows && kUnits <= 32, "a bit for each unit");
   static constexpr std::uint32_t kPadding = 0x80000000;  // ids from here on: the loader writes -1
   // A token's columns of the warp: bytes, and chunks of 16.
   static constexpr int kRowBytes = kTile.warp_columns() * 2;
   static constexpr int kChunks = kRowBytes / 16;
+  // Rows that a warp reads at a time, and how often for a unit.
+  static constexpr int kRowsPerPass = 32 / kChunks < kUnit ? 32 / kChunks : kUnit;
+  static constexpr int kPasses = kUnit / kRowsPerPass;
 
   static constexpr bool kScales = Traits::kChannel || Traits::kGlobalScale || kSumPower != 0;
 
@@ -82,7 +95,7 @@ class Epilogue {
         terms.scale[j][half] = factor;
         terms.bias[j][half] = 0.0f;
         if constexpr (Traits::kChannel) {
-          terms.scale[j][half] = load_permuted(slot + kTile.column_scales_offset(), j, half);
+          terms.scale[j][half] *= load_permuted(slot + kTile.column_scales_offset(), j, half);
         }
         if (params.bias != nullptr) {
           terms.bias[j][half] = load_permuted(slot + kTile.bias_offset(), j, half);
@@ -108,15 +121,42 @@ class Epilogue {
     return row * kRowBytes + (chunk ^ (row * kRowBytes / 128 % kChunks)) * 16;
   }
 
-  // Eight tokens, first + 8 kHalf …, to rows in shared memory.
-  template <int kHalf>
-  static __device__ __forceinline__ void turn(SharedAddress slot, SharedAddress staging,
-                                              const ColumnTerms& terms, int first,
-                                              const Sums<Traits>& sums) {
+  // Of the lane's two tokens of a unit: top-k weights, and scales of 8-bit rows of A.
+  struct RowTerms {
+    float weight[2];
+    float scale[2];
+  };
+  // The lane's chunks of a unit's rows, and where they go.
+  struct Rows {
+    int4 chunks[kPasses];
+    unsigned ids[kPasses];
+  };
+
+  // A bit for each unit that has a token. Tokens stand before padding.
+  static __device__ __forceinline__ unsigned used_units(SharedAddress slot) {
     const unsigned lane = threadIdx.x % 32;
-    const int token = first + 8 * kHalf;
-    const int2 pair = load_shared_8(slot + kTile.weights_offset() + (token + lane % 4 * 2) * 4);
-    const float weight[2] = {__int_as_float(pair.x), __int_as_float(pair.y)};
+    const unsigned unit = min(lane, static_cast<unsigned>(kUnits - 1));
+    return __ballot_sync(0xffffffffu, load_shared_4(slot + unit * kUnit * 4) < kPadding);
+  }
+
+  static __device__ __forceinline__ RowTerms load_row_terms(SharedAddress slot, int unit) {
+    const SharedAddress token = slot + (unit * kUnit + threadIdx.x % 4 * 2) * 4;
+    RowTerms terms{};
+    const int2 weights = load_shared_8(token + kTile.weights_offset());
+    terms.weight[0] = __int_as_float(weights.x);
+    terms.weight[1] = __int_as_float(weights.y);
+    if constexpr (Traits::kA8) {
+      const int2 scales = load_shared_8(token + kTile.row_scales_offset());
+      terms.scale[0] = __int_as_float(scales.x);
+      terms.scale[1] = __int_as_float(scales.y);
+    }
+    return terms;
+  }
+
+  // A unit's tokens to rows in shared memory.
+  static __device__ __forceinline__ void turn(SharedAddress staging, const ColumnTerms& terms,
+                                              const RowTerms& row_terms, int unit,
+                                              const Sums<Traits>& sums) {
     std::uint32_t packed[Traits::kProducts][2];
 #pragma unroll
     for (int j = 0; j < Traits::kProducts; ++j) {
@@ -125,14 +165,17 @@ class Epilogue {
         float v[2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          v[i] = sums[j][token / 2 + 2 * half + i];
+          v[i] = sums[j][4 * unit + 2 * half + i];
+          if constexpr (Traits::kA8) v[i] *= row_terms.scale[i];
           if constexpr (kScales) v[i] *= terms.scale[j][half];
-          v[i] = (v[i] + terms.bias[j][half]) * weight[i];
+          v[i] = (v[i] + terms.bias[j][half]) * row_terms.weight[i];
         }
         packed[j][half] = Output::pack(v[0], v[1]);
       }
     }
-    const unsigned row = 8 * kHalf + lane % 8;
+    const unsigned lane = threadIdx.x % 32;
+    const unsigned row = unit % 2 * kUnit + lane % 8;
+    __syncwarp();  // what was there is read
     if constexpr (Traits::kProducts == 1) {
       store_matrix_x2(staging + chunk_offset(row, lane / 8 % 2), packed[0][0], packed[0][1]);
     } else {
@@ -142,22 +185,33 @@ class Epilogue {
                         packed[j + 1][0], packed[j + 1][1]);
       }
     }
+    __syncwarp();
   }
 
-  // Rows in shared memory to rows of C, 16 bytes a lane.
-  static __device__ __forceinline__ void write_rows(const Params& params, SharedAddress slot,
-                                                    SharedAddress staging, int first, char* c) {
-    constexpr int kRowsPerPass = 32 / kChunks;
+  static __device__ __forceinline__ Rows read_rows(SharedAddress slot, SharedAddress staging,
+                                                   int unit) {
     const unsigned lane = threadIdx.x % 32;
-    const unsigned chunk = lane % kChunks;
+    Rows rows;
 #pragma unroll
-    for (int pass = 0; pass < kTokens; pass += kRowsPerPass) {
-      const unsigned row = pass + lane / kChunks;
-      if (Traits::kRows % kTokens != 0 && first + row >= Traits::kRows) continue;
-      const unsigned id = load_shared_4(slot + (first + row) * 4);
-      const int4 chunk_of_row = load_shared_16(staging + chunk_offset(row, chunk));
-      if (id >= kPadding) continue;
-      *reinterpret_cast<int4*>(c + (std::int64_t{id} * params.n) * 2 + chunk * 16) = chunk_of_row;
+    for (int pass = 0; pass < kPasses; ++pass) {
+      const unsigned row = (pass * kRowsPerPass + lane / kChunks) % kUnit;
+      rows.ids[pass] = load_shared_4(slot + (unit * kUnit + row) * 4);
+      rows.chunks[pass] =
+          load_shared_16(staging + chunk_offset(unit % 2 * kUnit + row, lane % kChunks));
+      if (kChunks * kUnit < 32 && lane >= kChunks * kUnit) rows.ids[pass] = kPadding;
+    }
+    return rows;
+  }
+
+  // Rows that were read to rows of C, 16 bytes a lane.
+  static __device__ __forceinline__ void write_rows(const Params& params, const Rows& rows,
+                                                    char* c) {
+    const unsigned chunk = threadIdx.x % kChunks;
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      if (rows.ids[pass] >= kPadding) continue;
+      *reinterpret_cast<int4*>(c + std::int64_t{rows.ids[pass]} * params.n * 2 + chunk * 16) =
+          rows.chunks[pass];
     }
   }
 };

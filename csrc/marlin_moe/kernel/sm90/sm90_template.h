@@ -1,18 +1,22 @@
 // The definition of the sm90 family's kernel, which generated files instantiate.
 //
 // C^T = W^T A^T with wgmma: two warpgroups decode weights into registers and multiply them with
-// tokens in shared memory (multiply.cuh), a third one loads (loader.cuh). A block walks its tiles
-// (tile_walk.cuh); those that several blocks have parts of are summed in k_splits.cuh, and written
-// in sm90_epilogue.cuh.
+// tokens in shared memory (multiply.cuh, multiply_a8.cuh), a third one loads (loader.cuh). A block
+// walks its tiles (tile_walk.cuh); those that several blocks have parts of are summed in
+// k_splits.cuh, and written in sm90_epilogue.cuh.
 //
-// How weights are decoded is not in here: a generated file also includes one of *_weights.cuh.
+// How weights are decoded is not in here: a generated file also includes one of *_weights.cuh or
+// *_activations.cuh.
 #pragma once
+
+#include <type_traits>
 
 #include "k_splits.cuh"
 #include "loader.cuh"
 #include "marlin_moe/kernel/expert_blocks.cuh"
 #include "marlin_moe/kernel/kernel.h"
 #include "multiply.cuh"
+#include "multiply_a8.cuh"
 #include "sm90_epilogue.cuh"
 #include "sm90_pipeline.cuh"
 #include "sm90_traits.cuh"
@@ -25,7 +29,8 @@ template <class Traits>
 __device__ __forceinline__ void run_multiplier(const Params& params,
                                                const SharedLayout<Traits>& shared,
                                                const TileWalk& walk) {
-  using Multiplier = StageMultiplier<Traits>;
+  using Multiplier =
+      std::conditional_t<Traits::kA8, StageMultiplier8<Traits>, StageMultiplier<Traits>>;
   Multiplier multiplier(shared);
   RingCursor<Sm90Tile::kTileSlots> slot;
   const int units = uniform(walk.units());
@@ -36,11 +41,11 @@ __device__ __forceinline__ void run_multiplier(const Params& params,
     multiplier.run(uniform(work.k_end - work.k_begin), sums);
     wait_barrier(shared.slot_full(slot.index), slot.parity);
     if (uniform(work.parts == 1) || PartialSums<Traits>(params, work).sum(shared, sums)) {
-      Epilogue<Traits, Multiplier::Weights::kSumPower>::run(
-          params, shared.slot(slot.index), shared.staging(threadIdx.x / 32),
-          work.tile.n_tile * Traits::kThreadN, sums);
+      Epilogue<Traits, Multiplier::kSumPower>::run(params, shared.slot(slot.index),
+                                                   shared.staging(threadIdx.x / 32),
+                                                   work.tile.n_tile * Traits::kThreadN, sums);
     }
-    if (threadIdx.x % 32 == 0) arrive(shared.slot_empty(slot.index));
+    arrive_as_warp(shared.slot_empty(slot.index));
     slot.advance();
   }
 }

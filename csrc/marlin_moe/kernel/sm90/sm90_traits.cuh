@@ -18,7 +18,9 @@ struct Traits {
   static constexpr ScalarTypeId kB = kBId;
   static constexpr ScalarTypeId kS = kSId;
   using Output = ElementType<kCId>;
+
   static constexpr bool kBFloat16 = kAId == MARLIN_TYPE_NAMESPACE::kBFloat16.id();
+  static constexpr bool kInt8 = kAId == MARLIN_TYPE_NAMESPACE::kS8.id();
 
   static constexpr Sm90Tile kTile{kRows_,
                                   kThreadN_,
@@ -38,15 +40,20 @@ struct Traits {
   static constexpr bool kHasZeroPoints = kTile.has_zero_points;
   // NVFP4's blocks have a scale each, and each expert one more.
   static constexpr bool kGlobalScale = kSId == MARLIN_TYPE_NAMESPACE::kFE4M3fn.id();
-  // Products of a warpgroup for each 16 rows of B, and floats that a thread has of each.
+  static constexpr bool kA8 = kTile.a_bits == 8;
+  // Products of a warpgroup for each block of B, and sums that a thread has of each.
   static constexpr int kProducts = kTile.products();
   static constexpr int kSums = kRows / 2;
 
-  static_assert(kCId == kAId, "16-bit activations and the output have one type");
-  static_assert(kTile.a_bits == 16, "8-bit activations have no kernel of this family");
+  static_assert(kCId == kAId || kA8, "16-bit activations and the output have one type");
+  static_assert(!kInt8 || kTile.b_bits == 4, "int8 activations go with 4-bit weights");
+  static_assert(!kA8 || !kGlobalScale, "NVFP4's scales go with 16-bit activations");
   static_assert(kChannel || kGrouped, "act-order has no kernel of this family");
   static_assert(kSId == kCId || kGrouped, "8-bit scales are per group");
   static_assert(kRows % 8 == 0 && kRows >= 8 && kRows <= 256, "rows are 8 to 256 in steps of 8");
+  static_assert(!kInt8 || kRows % 16 == 0 || kRows <= 24,
+                "wgmma of int8 has 8, 16, 24, or a multiple of 16 rows");
+  static_assert(kTile.registers_suffice(), "the sums must fit in registers");
   static_assert(kProducts == 1 || kProducts == 2 || kProducts == 4, "128, 256 or 512 columns");
   static_assert(kStages >= 2 && kStages <= kTile.stages(), "the stages must fit");
 };
