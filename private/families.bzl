@@ -82,7 +82,7 @@ FAMILIES = [
         "suffix": "a",
         "template": "MarlinSm90",
         "extra": True,
-        "a_types": ["kFloat16", "kBFloat16"],
+        "a_types": ["kFloat16", "kBFloat16", "kS8", "kFE4M3fn"],
         "c_types": ["kFloat16", "kBFloat16"],
         "stages": 0,
         "tile_table": "SM90_TILES",

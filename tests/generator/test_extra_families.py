@@ -52,16 +52,24 @@ def test_other_architectures_have_none_of_it(tables):
     assert not any(map(is_sm90, render(spec, tables)))
 
 
+def outputs(a_type, s_type):
+    """The output types of kernels: 16-bit activations' own one, and bf16 alone for MXFP4."""
+    if a_type in ("kFloat16", "kBFloat16"):
+        return [a_type]
+    return ["kBFloat16"] if s_type == "kFE8M0fnu" else ["kFloat16", "kBFloat16"]
+
+
 def test_kernels_are_those_of_the_table(sm90_kernels, tables):
     found = {
-        (kernel.a_type.name, kernel.b_type.name, kernel.s_type.name, *kernel.shape.values())
+        (*(scalar.name for scalar in kernel.types), *kernel.shape.values())
         for kernel in sm90_kernels
     }
     expected = {
-        (a_type, b_type, row.s_type or a_type, *tile, 0, group_blocks)
+        (a_type, b_type, c_type, row.s_type or c_type, *tile, 0, group_blocks)
         for row in tables.tile_tables["SM90_TILES"]
         for a_type in row.a_types
         for b_type in row.b_types
+        for c_type in outputs(a_type, row.s_type)
         for group_blocks in row.group_blocks
         for tile in row.tiles
     }
@@ -166,21 +174,22 @@ int main() {
   const ScalarType types[] = {TYPES};
   for (const ScalarType& a : types)
     for (const ScalarType& b : types)
-      for (const ScalarType& s : types)
-        for (const int rows : {-8, 0, 4104, ROWS})
-          for (const int n : {-256, 0, 256 + 4096, N})
-            for (const int per_sm : {-1, 0, 1, 2, 3, 17, 18})
-              for (const int groups : {-2, -1, 0, 1, 2, 4, 8, 8 + 256}) {
-                const Kernel kernel = select(a, b, a, s, rows, n, per_sm, groups);
-                if (kernel == nullptr) continue;
-                marlin_moe_wna16::Arguments got;
-                kernel(got);
-                const long long asked[] = {a.id(), b.id(), a.id(),  s.id(), rows,
-                                           n,      per_sm, 0,       groups};
-                for (int i = 0; i < 9; ++i)
-                  if (got[i] != asked[i]) return 1;
-                std::puts("found");
-              }
+      for (const ScalarType& c : types)
+        for (const ScalarType& s : types)
+          for (const int rows : {-8, 0, 4104, ROWS})
+            for (const int n : {-256, 0, 256 + 4096, N})
+              for (const int per_sm : {-1, 0, 1, 2, 3, 17, 18})
+                for (const int groups : {-2, -1, 0, 1, 2, 4, 8, 8 + 256}) {
+                  const Kernel kernel = select(a, b, c, s, rows, n, per_sm, groups);
+                  if (kernel == nullptr) continue;
+                  marlin_moe_wna16::Arguments got;
+                  kernel(got);
+                  const long long asked[] = {a.id(), b.id(), c.id(),  s.id(), rows,
+                                             n,      per_sm, 0,       groups};
+                  for (int i = 0; i < 9; ++i)
+                    if (got[i] != asked[i]) return 1;
+                  std::puts("found");
+                }
 }
 """
 
