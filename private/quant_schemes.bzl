@@ -60,18 +60,6 @@ SM90_TILES = [
             (144, 256, 1),
         ],
     },
-    {
-        "a_types": ["kS8", "kFE4M3fn"],
-        "b_types": ["kU4B8"],
-        "s_type": "",
-        "group_blocks": [8],
-        "tiles": [
-            (32, 512, 1),
-            (80, 256, 1),
-            (96, 256, 1),
-            (128, 256, 1),
-        ],
-    },
 ]
 
 # Headers of this module's kernels that only the kernels of some types include, beside

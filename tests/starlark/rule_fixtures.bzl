@@ -40,10 +40,6 @@ SM90_GROUPS = {
         "sm90_kernel_bfloat16_u4b8_bfloat16.cu",
         "sm90_kernel_float16_u4b8_float16.cu",
     ],
-    "int8_activations": [
-        "sm90_kernel_s8_u4b8_bfloat16.cu",
-        "sm90_kernel_s8_u4b8_float16.cu",
-    ],
 }
 SM75_FILES, SM80_FILES, SM89_FILES, SM90_FILES = [
     [file for files in groups.values() for file in files]

@@ -14,7 +14,8 @@ inline Sm90Problem sm90_problem(const MoeGemmArgs& args, const DeviceInfo& devic
           args.k,
           args.num_experts,
           args.b_type.size_bits(),
-          device.multiprocessors};
+          device.multiprocessors,
+          args.a_type.size_bits()};
 }
 
 // Microseconds, roughly. Those of a tile of the template Marlin are of the best tile with its rows.

@@ -193,7 +193,10 @@ class Loader {
     const unsigned bytes = columns_ * 2;
     const std::int64_t from = (static_cast<std::int64_t>(expert_) * params_.n + first_column_) * 2;
     if constexpr (Traits::kGlobalScale) {
-      store_shared(slot + kTile.global_scale_offset(), __ldg(params_.global_scales + expert_));
+      // Beside int8 activations there may be none.
+      const bool there = !Traits::kInt8 || params_.global_scales != nullptr;
+      store_shared(slot + kTile.global_scale_offset(),
+                   there ? __ldg(params_.global_scales + expert_) : 1.0f);
     }
     arrive_and_expect(full, (Traits::kChannel ? bytes : 0) + (params_.bias != nullptr ? bytes : 0));
     if constexpr (Traits::kChannel) {

@@ -38,8 +38,10 @@ struct Traits {
   static constexpr bool kChannel = kGroupBlocks == -1;
   static constexpr bool kGrouped = kGroupBlocks > 0;
   static constexpr bool kHasZeroPoints = kTile.has_zero_points;
-  // NVFP4's blocks have a scale each, and each expert one more.
-  static constexpr bool kGlobalScale = kSId == MARLIN_TYPE_NAMESPACE::kFE4M3fn.id();
+  // NVFP4's blocks have a scale each, and each expert one more. Beside int8 activations each expert
+  // may have one.
+  static constexpr bool kNvfp4 = kSId == MARLIN_TYPE_NAMESPACE::kFE4M3fn.id();
+  static constexpr bool kGlobalScale = kNvfp4 || kInt8;
   static constexpr bool kA8 = kTile.a_bits == 8;
   // Products of a warpgroup for each block of B, and sums that a thread has of each.
   static constexpr int kProducts = kTile.products();
@@ -47,7 +49,7 @@ struct Traits {
 
   static_assert(kCId == kAId || kA8, "16-bit activations and the output have one type");
   static_assert(!kInt8 || kTile.b_bits == 4, "int8 activations go with 4-bit weights");
-  static_assert(!kA8 || !kGlobalScale, "NVFP4's scales go with 16-bit activations");
+  static_assert(!kA8 || !kNvfp4, "NVFP4's scales go with 16-bit activations");
   static_assert(kChannel || kGrouped, "act-order has no kernel of this family");
   static_assert(kSId == kCId || kGrouped, "8-bit scales are per group");
   static_assert(kRows % 8 == 0 && kRows >= 8 && kRows <= 256, "rows are 8 to 256 in steps of 8");
