@@ -20,6 +20,9 @@ visibility("//...")
 
 _TABLE_SCHEMES = QUANT_SCHEMES + FURTHER_QUANT_SCHEMES
 
+# What a scheme's thread_configs may be: all of the table, in its order.
+_THREAD_CONFIGS = {tile[:3]: None for tiles in TILE_SETS.values() for tile in tiles}.keys()
+
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 def quant_scheme(
@@ -142,7 +145,7 @@ def _check_tiles(scheme):
     configs = tiles
     if type(tiles) == type([]):
         configs = [tuple(tile[:-1]) for tile in tiles]
-    error = _check_list(scheme, "thread_configs", configs, SCHEME_LIMITS["thread_configs"])
+    error = _check_list(scheme, "thread_configs", configs, _THREAD_CONFIGS)
     for tile in [] if error else tiles:
         error = error or _check_list(
             scheme,
@@ -249,7 +252,7 @@ def _normalised(scheme):
     """Puts a checked scheme's lists into the order of the tables, so that equal sets compare equal."""
     type_order = [scalar["name"] for scalar in SCALAR_TYPES]
     tiles = []
-    for config in SCHEME_LIMITS["thread_configs"]:
+    for config in _THREAD_CONFIGS:
         m_blocks = []
         for tile in tiles_of(scheme):
             m_blocks.extend(tile[-1] if tuple(tile[:-1]) == config else [])

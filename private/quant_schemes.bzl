@@ -247,10 +247,8 @@ FURTHER_QUANT_SCHEMES = [
 ]
 
 # Values that the fields of any scheme may take, the table's and custom ones alike. Types follow from
-# SCALAR_TYPES by role.
-#   thread_configs: (thread_k, thread_n, threads) the kernels can be instantiated with.
+# SCALAR_TYPES by role, (thread_k, thread_n, threads) from TILE_SETS.
 SCHEME_LIMITS = {
-    "thread_configs": [(128, 128, 256), (64, 256, 256), (64, 128, 128), (128, 64, 128)],
     "thread_m_blocks": [0.5, 1, 2, 3, 4],
     "thread_m_blocks_a8": [1, 2, 3, 4],
     "group_blocks": [-1, 0, 1, 2, 4, 8],

@@ -78,12 +78,8 @@ KERNEL_FILES = [
         "files": {
             "sm90_kernel_bfloat16_u4_bfloat16.cu": "int4_weights",
             "sm90_kernel_bfloat16_u4b8_bfloat16.cu": "int4_weights",
-            "sm90_kernel_fe4m3fn_u4b8_bfloat16.cu": "fp8_activations",
-            "sm90_kernel_fe4m3fn_u4b8_float16.cu": "fp8_activations",
             "sm90_kernel_float16_u4_float16.cu": "int4_weights",
             "sm90_kernel_float16_u4b8_float16.cu": "int4_weights",
-            "sm90_kernel_s8_u4b8_bfloat16.cu": "int8_activations",
-            "sm90_kernel_s8_u4b8_float16.cu": "int8_activations",
         },
     },
     {

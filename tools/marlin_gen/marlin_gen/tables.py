@@ -159,6 +159,11 @@ def _frozen(value: Any) -> Any:
     return value
 
 
+def _thread_configs(tile_sets: dict[str, Any]) -> tuple[tuple[int, int, int], ...]:
+    """(thread_k, thread_n, threads) of the tiles of all sets, each once, in the table's order."""
+    return tuple(dict.fromkeys(tile[:3] for tiles in tile_sets.values() for tile in tiles))
+
+
 def raw_tables() -> dict[str, Any]:
     """The tables by their names in the .bzl files, with lists and keys as JSON has them."""
     literals: dict[str, Any] = {}
@@ -178,7 +183,9 @@ def parse_tables(raw: dict[str, Any]) -> Tables:
             row["name"]: ScalarType(**row, code=code)
             for code, row in enumerate(frozen["SCALAR_TYPES"], start=1)
         },
-        limits=Limits(**frozen["SCHEME_LIMITS"]),
+        limits=Limits(
+            thread_configs=_thread_configs(frozen["TILE_SETS"]), **frozen["SCHEME_LIMITS"]
+        ),
         combinations=tuple(Combination(**row) for row in frozen["SCHEME_COMBINATIONS"]),
         schemes=tuple(raw["QUANT_SCHEMES"]),
         further_schemes=tuple(raw["FURTHER_QUANT_SCHEMES"]),
