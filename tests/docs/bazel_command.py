@@ -20,10 +20,12 @@ def own_server(root: Path, workspace: Path) -> Iterator[list[str]]:
         subprocess.run([*command, "shutdown"], cwd=workspace, check=False, capture_output=True)
 
 
-def refusal(bazel: Sequence[str], workspace: Path, flags: Sequence[str]) -> str:
-    """What Bazel has against flags of its build command; empty if nothing."""
+def refusal(
+    bazel: Sequence[str], workspace: Path, flags: Sequence[str], verb: str = "build"
+) -> str:
+    """What Bazel has against flags of one of its commands; empty if nothing."""
     # A config is only known where it is defined, which tests check by themselves.
     flags = [flag for flag in flags if not flag.startswith("--config=")]
-    command = [*bazel, "canonicalize-flags", "--for_command=build", "--", *flags]
+    command = [*bazel, "canonicalize-flags", f"--for_command={verb}", "--", *flags]
     result = subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=False)
     return "" if result.returncode == 0 else result.stderr
