@@ -83,11 +83,11 @@ def test_packed_8_bit_weights_are_what_the_lanes_read(shape: tuple[int, int, int
         )
 
 
-def unpack_a8_like_a_warp(words: np.ndarray, rows: int, columns: int) -> np.ndarray:
+def unpack_a8_like_a_warp(words: np.ndarray, rows: int, columns: int, bits: int) -> np.ndarray:
     """Recovers [K, N] from one expert's weights packed for 8-bit activations.
 
-    The low nibbles of a word's bytes are four neighbouring rows of the lane's column, the high
-    nibbles the four rows 16 below them.
+    Four neighbouring rows of the lane's column, and the four rows 16 below them: at four bits the
+    low and the high nibbles of a word's bytes, at eight bits the bytes of two words.
     """
     out = np.full((rows, columns), -1, dtype=np.int64)
     flat = words.reshape(-1).astype(np.int64) & 0xFFFFFFFF
@@ -95,57 +95,28 @@ def unpack_a8_like_a_warp(words: np.ndarray, rows: int, columns: int) -> np.ndar
         for n_tile in range(columns // 32):
             for lane in range(32):
                 for t in range(4):
-                    word = int(flat[(k_tile * (columns // 32) + n_tile) * 128 + lane * 4 + t])
+                    first = (k_tile * (columns // 32) + n_tile) * 32 * bits
+                    own = flat[first + (lane * 4 + t) * bits // 4 :]
+                    upper, lower = (own[0], own[0] >> 4) if bits == 4 else (own[0], own[1])
                     row, column = k_tile * 32 + 4 * (lane % 4), n_tile * 32 + lane // 4 + 8 * t
                     for byte in range(4):
-                        out[row + byte, column] = (word >> (8 * byte)) & 15
-                        out[row + 16 + byte, column] = (word >> (8 * byte + 4)) & 15
+                        mask = (1 << bits) - 1
+                        out[row + byte, column] = (upper >> (8 * byte)) & mask
+                        out[row + 16 + byte, column] = (lower >> (8 * byte)) & mask
     return out
 
 
+@pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("shape", [(1, 32, 64), (2, 64, 128), (3, 96, 192)])
 def test_weights_for_8_bit_activations_are_what_the_lanes_read(
-    shape: tuple[int, int, int],
+    shape: tuple[int, int, int], bits: int
 ) -> None:
-    q = np.random.default_rng(9).integers(0, 16, size=shape, dtype=np.uint8)
-    packed = layouts.pack_weights_a8(q)
-    assert packed.shape == (shape[0], shape[1] // 32, 4 * shape[2])
+    q = np.random.default_rng(9).integers(0, 1 << bits, size=shape, dtype=np.uint8)
+    packed = layouts.pack_weights_a8(q, bits)
+    assert packed.shape == (shape[0], shape[1] // 32, bits * shape[2])
     for expert in range(shape[0]):
         np.testing.assert_array_equal(
-            unpack_a8_like_a_warp(packed[expert], shape[1], shape[2]), q[expert]
-        )
-
-
-def unpack_a8_bytes_like_a_warp(words: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """As unpack_a8_like_a_warp() for 8-bit weights.
-
-    The bytes of the first word are four neighbouring rows of the lane's column, those of the second
-    the four rows 16 below them.
-    """
-    out = np.full((rows, columns), -1, dtype=np.int64)
-    flat = words.reshape(-1).astype(np.int64) & 0xFFFFFFFF
-    for k_tile in range(rows // 32):
-        for n_tile in range(columns // 32):
-            for lane in range(32):
-                for t in range(4):
-                    first = (k_tile * (columns // 32) + n_tile) * 256 + lane * 8 + 2 * t
-                    row, column = k_tile * 32 + 4 * (lane % 4), n_tile * 32 + lane // 4 + 8 * t
-                    for byte in range(4):
-                        out[row + byte, column] = (int(flat[first]) >> (8 * byte)) & 255
-                        out[row + 16 + byte, column] = (int(flat[first + 1]) >> (8 * byte)) & 255
-    return out
-
-
-@pytest.mark.parametrize("shape", [(1, 32, 64), (2, 64, 128), (3, 96, 192)])
-def test_8_bit_weights_for_8_bit_activations_are_what_the_lanes_read(
-    shape: tuple[int, int, int],
-) -> None:
-    q = np.random.default_rng(10).integers(0, 256, size=shape, dtype=np.uint8)
-    packed = layouts.pack_weights_a8(q, 8)
-    assert packed.shape == (shape[0], shape[1] // 32, 8 * shape[2])
-    for expert in range(shape[0]):
-        np.testing.assert_array_equal(
-            unpack_a8_bytes_like_a_warp(packed[expert], shape[1], shape[2]), q[expert]
+            unpack_a8_like_a_warp(packed[expert], shape[1], shape[2], bits), q[expert]
         )
 
 
