@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from prepare_cases import Case
+from shim_lib import Status
 
 _BAD_TYPE = "kFE8M0fnu"
 # Key of a good case of moe_align() that needs a workspace.
@@ -36,6 +37,22 @@ class BadInput:
     def name(self) -> str:
         return f"{self.case.function} {self.changes}"
 
+    def spoil(self, args: Any, type_id: Callable[[str], int]) -> None:
+        """Changes a good call's struct of arguments; `type_id` tells a scalar type's number."""
+        pointers = {*self.case.inputs, *self.case.outputs, "workspace"}
+        for name, value in self.changes.items():
+            number = type_id(value) if isinstance(value, str) else value
+            if name in pointers and value is not None:
+                number = (getattr(args, name) or 0) + value
+            setattr(args, name, number)
+
+    def complaints(self, status: Status) -> Iterator[str]:
+        """Yields what is wrong with the answer to a spoilt call."""
+        if status.name != self.status:
+            yield f"{status.name} instead of {self.status}: {status.message}"
+        elif f"{self.argument} = " not in status.message:
+            yield f"the message does not name {self.argument}: {status.message}"
+
 
 # What each function must refuse: (field, values, the name in the message if it is not the field's).
 _SHAPE: list[tuple[str, list[Any]]] = [
@@ -46,13 +63,13 @@ _SHAPE: list[tuple[str, list[Any]]] = [
     ("b_type", [_BAD_TYPE, "kFloat16", "kS8"]),
     ("out", [None, 4]),
     ("source_n", [-1, 128]),
-    ("source_k", [-1, 3, 128]),
+    ("source_k", [-1, 128]),
     ("column_parts", [-1, 3]),
 ]
 _REFUSED: dict[str, list[tuple[str, list[Any]]]] = {
-    "repack_gptq": [*_SHAPE, ("qweight", [None, 8]), ("perm", [4])],
+    "repack_gptq": [*_SHAPE, ("source_k", [3]), ("qweight", [None, 8]), ("perm", [4])],
     "repack_awq": [*_SHAPE, ("qweight", [None, 8]), ("b_type", ["kFE4M3fn", "kFE2M1f"])],
-    "repack_rows": [*_SHAPE, ("weights", [None, 8])],
+    "repack_rows": [*_SHAPE, ("source_k", [3]), ("weights", [None, 8])],
     "sort_rows_by_group": [
         ("num_experts", [0, -1, 70000]),
         ("k", [0, -64, 32, 96, _HUGE]),
@@ -145,6 +162,8 @@ _GOOD = {
     "repack_gptq": "1x64x64 perm",
     "repack_awq": "1x64x64",
     "repack_rows": "1x64x64",
+    "permute_bias": "permute_bias 1x64",
+    "permute_zero_points": "permute_zero_points Float16 1x1x64",
     "permute_scales": "Float16 U4B8 Float16 g128 2x3x192",
     "moe_align": "31 ids 3 experts block 8 even map",
     "quantize_activations": "Float16 S8 3x64",
