@@ -109,7 +109,7 @@ int marlin_moe_gemm_choose_block_size(const marlin_moe_gemm_args* args, int32_t*
 int32_t marlin_moe_gemm_block_size(int32_t m, int32_t num_experts, int32_t top_k, int32_t a_type);
 
 /* prepare.h: weights of checkpoints, once at load time. Of source_n, source_k, source_groups and
- * column_parts, 0 is what there is without padding. */
+ * column_parts, 0 is what there is without padding; of columns_per_scale, 0 is 1. */
 
 /* What padded_shape() looks at: WeightShape and the group size. */
 typedef struct marlin_moe_padded_shape_args {
@@ -201,6 +201,8 @@ typedef struct marlin_moe_permute_scales_args {
   int32_t source_n;
   int32_t source_groups;
   int32_t column_parts;
+  int32_t columns_per_scale;
+  int32_t float32_scales;
   const void* scales;
   void* out;
   float* global_scales;

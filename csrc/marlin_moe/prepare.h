@@ -102,7 +102,9 @@ Status repack_rows(const RepackRowsArgs& args);
 // Scales of weights, as moe_gemm() takes them:
 //  - s_type = c_type: permuted, and multiplied by 2^d, d the exponent deficit of weights that the
 //    kernels dequantise: 8 (kFloat16) or 120 (kBFloat16) for b_type kFE4M3fn beside 16-bit
-//    activations of the same type, 9 for integer weights beside a_type kFE4M3fn;
+//    activations of the same type, 9 for integer weights beside a_type kFE4M3fn. The product is
+//    rounded to the nearest: from 65520 (kFloat16) or nearly 2^128 (kBFloat16) on it is infinite,
+//    below 2^-14 or 2^-126 it loses bits, down to 0;
 //  - the same in several groups beside a_type kS8: to int16 multiples of global_scales[expert], the
 //    expert's largest magnitude / 4096, permuted;
 //  - kFE4M3fn (NVFP4): to the upper byte of the kFloat16 number s * 2^7 without its sign, permuted.
@@ -110,6 +112,11 @@ Status repack_rows(const RepackRowsArgs& args);
 //  - kFE8M0fnu (MXFP4, MXFP8): permuted; of kFE2M1f weights beside a_type kFE4M3fn multiplied by
 //    2^6 as well. Beside 16-bit activations the GEMM reads scales above 2^64 (of kFE4M3fn weights
 //    2^31), and NaN, as that; below 2^-60 (2^-93) weights lose bits.
+//
+// One scale for a block of 128 rows and 128 columns, as in DeepSeek-V3's weight_scale_inv of
+// [source_n / 128, source_k / 128], each rounded up: group_size = columns_per_scale = 128,
+// columns_first, source_groups = source_k / 128, rounded up. One scale for a whole matrix:
+// num_groups = 1, columns_per_scale = source_n / column_parts.
 struct PermuteScalesArgs {
   int num_experts = 0;
   int num_groups = 1;
@@ -123,9 +130,14 @@ struct PermuteScalesArgs {
   int source_n = 0;                    // as in WeightShape
   int source_groups = 0;               // of the source; 0: num_groups
   int column_parts = 0;                // as in WeightShape
-  bool columns_first = false;          // the source is [num_experts, source_n, source_groups]
-  const void* scales = nullptr;        // s_type [num_experts, source_groups, source_n]
-  void* out = nullptr;                 // s_type [num_experts, num_groups, n]
+  // Columns that share a scale of the source: blocks of so many, from the first column of each part
+  // on; the last block of a part may be smaller. 0: 1.
+  int columns_per_scale = 0;
+  bool columns_first = false;    // the source is [num_experts, its scales in a row, source_groups]
+  bool float32_scales = false;   // of the source; with s_type = c_type. It is s_type otherwise
+  const void* scales = nullptr;  // s_type or float32 [num_experts, source_groups, column_parts *
+                                 // (source_n / column_parts / columns_per_scale, rounded up)]
+  void* out = nullptr;           // s_type [num_experts, num_groups, n]
   // With a_type kS8: [num_experts], aligned to 4 bytes, for moe_gemm(). Needed with more than one
   // group. With one group it may be null; else it becomes ones.
   float* global_scales = nullptr;

@@ -57,8 +57,10 @@ from .gemm import (
 )
 from .layer import MoeLayer, fused_moe
 from .prepare import (
+    PaddedShape,
     PermutedScales,
     SortedRows,
+    padded_shape,
     permute_bias,
     permute_scales,
     permute_zero_points,
@@ -85,6 +87,7 @@ __all__ = [
     "MarlinMoeError",
     "MoeLayer",
     "NoKernelError",
+    "PaddedShape",
     "PermutedScales",
     "QuantizedActivations",
     "ScalarType",
@@ -97,6 +100,7 @@ __all__ = [
     "moe_gemm",
     "moe_gemm_block_size",
     "moe_gemm_choose_config",
+    "padded_shape",
     "permute_bias",
     "permute_scales",
     "permute_zero_points",

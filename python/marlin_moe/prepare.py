@@ -10,9 +10,33 @@ from typing import Any, NamedTuple
 
 from ._function import Function, merged, parts
 
-_repack_gptq = Function("repack_gptq", "qweight", "b_type", "a_type", "perm", "out")
-_repack_awq = Function("repack_awq", "qweight", "b_type", "a_type", "qzeros", "out")
-_repack_rows = Function("repack_rows", "weights", "b_type", "a_type", "out")
+_padded_shape = Function("padded_shape", "n", "k", "b_type", "group_size", "a_type")
+_repack_gptq = Function(
+    "repack_gptq",
+    "qweight",
+    "b_type",
+    "a_type",
+    "perm",
+    "padded.n",
+    "padded.k",
+    "column_parts",
+    "out",
+)
+_repack_awq = Function(
+    "repack_awq",
+    "qweight",
+    "b_type",
+    "a_type",
+    "qzeros",
+    "padded.n",
+    "padded.k",
+    "padded.num_groups",
+    "column_parts",
+    "out",
+)
+_repack_rows = Function(
+    "repack_rows", "weights", "b_type", "a_type", "padded.n", "padded.k", "column_parts", "out"
+)
 _sort_rows_by_group = Function("sort_rows_by_group", "g_idx", "out.perm", "out.g_idx")
 _permute_scales = Function(
     "permute_scales",
@@ -23,12 +47,58 @@ _permute_scales = Function(
     "c_type",
     "s_type",
     "columns_first",
+    "columns_per_scale",
+    "n",
+    "padded.n",
+    "padded.num_groups",
+    "column_parts",
     "out.scales",
     "out.global_scales",
 )
 _scale_global_scales = Function("scale_global_scales", "global_scales", "c_type", "out")
-_permute_bias = Function("permute_bias", "bias", "out")
-_permute_zero_points = Function("permute_zero_points", "qzeros", "a_type", "out")
+_permute_bias = Function("permute_bias", "bias", "padded.n", "column_parts", "out")
+_permute_zero_points = Function(
+    "permute_zero_points",
+    "qzeros",
+    "a_type",
+    "padded.n",
+    "padded.num_groups",
+    "column_parts",
+    "out",
+)
+
+
+class PaddedShape(NamedTuple):
+    """What the GEMM takes in the place of a layer, or a shard of one, of any size.
+
+    Attributes:
+      n: output columns.
+      k: rows.
+      num_groups: k / group_size; 1 for a scale per column and act-order.
+    """
+
+    n: Any
+    k: Any
+    num_groups: Any
+
+
+def padded_shape(
+    n: int, k: int, *, b_type: str, group_size: int, a_type: str = "kBFloat16"
+) -> PaddedShape:
+    """Returns the smallest shape with kernels that holds n columns and k rows.
+
+    Give it to the functions below as `padded`: they add weights of 0. Activations must have
+    `padded.k` columns, those behind the k-th with finite numbers. Gate and up side by side need
+    `column_parts=2`, and n = 2 * the padded k of the down projection.
+
+    Args:
+      n: output columns, from 1 on.
+      k: rows, from 1 on.
+      b_type: type of the weights.
+      group_size: as the GEMM will be given it.
+      a_type: type of the activations.
+    """
+    return PaddedShape(*map(int, _padded_shape(n, k, b_type, group_size, a_type)))
 
 
 def repack_gptq(
@@ -37,6 +107,8 @@ def repack_gptq(
     b_type: str,
     a_type: str = "kBFloat16",
     perm: Any = None,
+    padded: PaddedShape | None = None,
+    column_parts: int = 1,
     out: Any = None,
 ) -> Any:
     """Repacks weights that are packed along their rows, as GPTQ stores them.
@@ -46,12 +118,15 @@ def repack_gptq(
       b_type: `kU4B8`, `kU8B128`, or another type of four or eight bits.
       a_type: type of the activations.
       perm: int32 [num_experts, k], act-order: row i of the result is row perm[i] of the source.
+      padded: shape of the result, k that of `perm` as well; None: n and k of the source.
+      column_parts: matrices side by side in n, as gate and up are. Each is padded on its own.
       out: int32 [num_experts, k / 16, n * bits / 2].
 
     Returns:
       `out`, or the tensor that was made in its place.
     """
-    made = _repack_gptq(qweight, b_type, a_type, perm, out)
+    n, k, _ = parts("padded", padded, PaddedShape)
+    made = _repack_gptq(qweight, b_type, a_type, perm, n, k, column_parts, out)
     return out if made is None else made
 
 
@@ -61,6 +136,8 @@ def repack_awq(
     b_type: str,
     a_type: str = "kBFloat16",
     qzeros: Any = None,
+    padded: PaddedShape | None = None,
+    column_parts: int = 1,
     out: Any = None,
 ) -> Any:
     """Repacks integer weights that are packed along their columns, as AWQ stores them.
@@ -70,14 +147,17 @@ def repack_awq(
         [0, 2, 4, 6, 1, 3, 5, 7], or four in the order [0, 2, 1, 3].
       b_type: `kU4`, `kU4B8` or `kU8B128`.
       a_type: type of the activations.
-      qzeros: int32 [num_experts, num_groups, n / 8] in AWQ's order, needed for kU4 beside kFE4M3fn:
-        there zero points change how weights are encoded.
+      qzeros: int32 [num_experts, num_groups, n / 8] in AWQ's order, needed for kU4 beside kFE4M3fn,
+        where zero points change how weights are encoded, and with padded rows, which take them.
+      padded: shape of the result; None: n and k of the source.
+      column_parts: as in repack_gptq().
       out: int32 [num_experts, k / 16, n * bits / 2].
 
     Returns:
       `out`, or the tensor that was made in its place.
     """
-    made = _repack_awq(qweight, b_type, a_type, qzeros, out)
+    sizes = parts("padded", padded, PaddedShape)
+    made = _repack_awq(qweight, b_type, a_type, qzeros, *sizes, column_parts, out)
     return out if made is None else made
 
 
@@ -86,6 +166,8 @@ def repack_rows(
     *,
     b_type: str,
     a_type: str = "kBFloat16",
+    padded: PaddedShape | None = None,
+    column_parts: int = 1,
     out: Any = None,
 ) -> Any:
     """Repacks weights whose output columns are rows, as FP8, MXFP4 and NVFP4 checkpoints do.
@@ -95,12 +177,15 @@ def repack_rows(
         the even row.
       b_type: `kFE4M3fn`, `kFE2M1f`, or another type of four or eight bits.
       a_type: type of the activations.
+      padded: shape of the result; None: n and k of the source.
+      column_parts: as in repack_gptq().
       out: int32 [num_experts, k / 16, n * bits / 2].
 
     Returns:
       `out`, or the tensor that was made in its place.
     """
-    made = _repack_rows(weights, b_type, a_type, out)
+    n, k, _ = parts("padded", padded, PaddedShape)
+    made = _repack_rows(weights, b_type, a_type, n, k, column_parts, out)
     return out if made is None else made
 
 
@@ -153,25 +238,54 @@ def permute_scales(
     c_type: str | None = None,
     s_type: str | None = None,
     columns_first: bool = False,
+    columns_per_scale: int = 1,
+    n: int | None = None,
+    padded: PaddedShape | None = None,
+    column_parts: int = 1,
     out: PermutedScales | None = None,
 ) -> PermutedScales:
     """Permutes the scales of weights, and multiplies them by the weights' exponent deficit.
 
-    That is the power of two by which the kernels' dequantised weights are too small.
+    That is the power of two by which the kernels' dequantised weights are too small. Products are
+    rounded to s_type; prepare.h says what becomes of those out of its range.
+
+    DeepSeek-V3's `weight_scale_inv`, one scale for 128 x 128 weights, is taken as it is:
+
+        permute_scales(scale_inv, b_type="kFE4M3fn", group_size=128, columns_first=True,
+                       columns_per_scale=128, n=n)
 
     Args:
-      scales: s_type [num_experts, num_groups, n].
+      scales: s_type, or float32 where that has 16 bits, [num_experts, num_groups, n].
       b_type: type of the weights.
       group_size: as the GEMM will be given it.
       a_type: type of the activations.
       c_type: type of the GEMM's result; None: the type of 16-bit scales, otherwise kBFloat16.
-      s_type: type of the scales; None: the dtype of the tensor. NVFP4: kFE4M3fn, MXFP4: kFE8M0fnu.
+      s_type: type of the result; None: the dtype of the tensor, of float32 ones c_type. NVFP4:
+        kFE4M3fn, MXFP4: kFE8M0fnu.
       columns_first: whether the source is [num_experts, n, num_groups].
+      columns_per_scale: columns that share a scale of the source, which has so many times fewer in
+        a row, rounded up in each of the column_parts.
+      n: columns of the source's weights; None: columns_per_scale for each scale in a row.
+      padded: shape of the result; None: that of the source.
+      column_parts: as in repack_gptq().
       out: where the results go.
     """
     given = parts("out", out, PermutedScales)
+    padded_n, _, num_groups = parts("padded", padded, PaddedShape)
     made = _permute_scales(
-        scales, b_type, group_size, a_type, c_type, s_type, columns_first, *given
+        scales,
+        b_type,
+        group_size,
+        a_type,
+        c_type,
+        s_type,
+        columns_first,
+        columns_per_scale,
+        n,
+        padded_n,
+        num_groups,
+        column_parts,
+        *given,
     )
     return PermutedScales(*merged(given, made))
 
@@ -196,17 +310,22 @@ def scale_global_scales(
     return out if made is None else made
 
 
-def permute_bias(bias: Any, *, out: Any = None) -> Any:
+def permute_bias(
+    bias: Any, *, padded: PaddedShape | None = None, column_parts: int = 1, out: Any = None
+) -> Any:
     """Permutes a bias.
 
     Args:
       bias: [num_experts, n] of a 16-bit type.
-      out: the same shape and dtype.
+      padded: shape of the result; None: n of the source.
+      column_parts: as in repack_gptq().
+      out: [num_experts, n], with the dtype of `bias`.
 
     Returns:
       `out`, or the tensor that was made in its place.
     """
-    made = _permute_bias(bias, out)
+    n = parts("padded", padded, PaddedShape).n
+    made = _permute_bias(bias, n, column_parts, out)
     return out if made is None else made
 
 
@@ -214,6 +333,8 @@ def permute_zero_points(
     qzeros: Any,
     *,
     a_type: str = "kBFloat16",
+    padded: PaddedShape | None = None,
+    column_parts: int = 1,
     out: Any = None,
 ) -> Any:
     """Permutes the zero points of kU4 weights, packed as AWQ does it.
@@ -221,10 +342,13 @@ def permute_zero_points(
     Args:
       qzeros: int32 [num_experts, num_groups, n / 8], in AWQ's order.
       a_type: type of the activations.
-      out: the same shape.
+      padded: shape of the result; None: num_groups and n of the source.
+      column_parts: as in repack_gptq().
+      out: int32 [num_experts, num_groups, n / 8].
 
     Returns:
       `out`, or the tensor that was made in its place.
     """
-    made = _permute_zero_points(qzeros, a_type, out)
+    n, _, num_groups = parts("padded", padded, PaddedShape)
+    made = _permute_zero_points(qzeros, a_type, n, num_groups, column_parts, out)
     return out if made is None else made

@@ -50,6 +50,7 @@ GOOD: dict[str, tuple[dict[str, Any], list[tuple[str, int, bool]]]] = {
             "s_type": "FLOAT16",
             "group_size": 128,
             "source_groups": 1,
+            "columns_per_scale": 128,
             **COLUMNS,
         },
         [("scales", 16, True), ("out", 16, True), ("global_scales", 4, True)],
@@ -179,6 +180,12 @@ def test_bad_arguments_are_named(
             {"b_type": "FE2M1F", "s_type": "FE8M0FNU", "a_type": "S8"},
             "a_type = kS8 with s_type = kFE8M0fnu is not allowed; "
             "allowed: kFloat16, kBFloat16, kFE4M3fn",
+        ),
+        (
+            "permute_scales",
+            {"b_type": "FE2M1F", "s_type": "FE8M0FNU", "a_type": "FLOAT16", "float32_scales": 1},
+            "float32_scales = true with s_type = kFE8M0fnu is not allowed; "
+            "allowed: false; or s_type = c_type",
         ),
         (
             "repack_gptq",

@@ -47,6 +47,7 @@ NARROW_LAYERS = (
 class Quantisation:
     """One case: its name (the peer's where it has figures), types and group size.
 
+    Names end with the type of the output where that is not the type of 16-bit activations.
     `layers`: how many of LAYERS it is timed on; `optional`: only where --case names it.
     """
 

@@ -89,6 +89,7 @@ _REFUSED: dict[str, list[tuple[str, list[Any]]]] = {
         ("source_n", [-1, 256]),
         ("source_groups", [-1, 4]),
         ("column_parts", [-1, 7]),
+        ("columns_per_scale", [-1, _HUGE]),
         ("scales", [None, 2]),
         ("out", [None, 2]),
     ],
@@ -216,6 +217,8 @@ def _combinations(good: dict[str, Case]) -> Iterator[BadInput]:
     yield BadInput(scales, {"group_size": -1}, "num_groups")
     yield BadInput(scales, {"a_type": "kS8"}, "global_scales")
     yield BadInput(scales, {"b_type": "kFE2M1f"}, "s_type")
+    exponents = {"b_type": "kFE4M3fn", "s_type": "kFE8M0fnu", "float32_scales": 1}
+    yield BadInput(scales, exponents, "float32_scales")
     yield BadInput(scales, {"c_type": "kBFloat16"}, "s_type")
     yield BadInput(
         scales, {"b_type": "kFE2M1f", "s_type": "kFE4M3fn", "a_type": "kFE4M3fn"}, "a_type"

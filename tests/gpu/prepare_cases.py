@@ -341,6 +341,130 @@ def _padded_columns(padding: _Padding) -> Iterator[Case]:
         )
 
 
+# What blocks of 128 x 128 fill: layers of whole blocks, ones with smaller last blocks, and gate and
+# up, of which each has its own. The last is a gate and up of DeepSeek-V3.
+_BLOCKED = [
+    _Padding(2, 256, 384, 256, 384),
+    _Padding(2, 320, 192, 384, 192),
+    _Padding(3, 200, 192, 256, 256, 2),
+    _Padding(1, 7168, 4096, 7168, 4096, 2),
+]
+
+
+def block_scale_cases() -> Iterator[Case]:
+    """One scale for several columns, float32 ones among them."""
+    # (a_type, c_type, whether the source is float32, power of two)
+    kinds = [
+        ("kFE4M3fn", "kBFloat16", True, 0),
+        ("kFE4M3fn", "kFloat16", True, 0),
+        ("kFE4M3fn", "kBFloat16", False, 0),
+        ("kBFloat16", "kBFloat16", True, 120),
+        ("kBFloat16", "kBFloat16", False, 120),
+        ("kFloat16", "kFloat16", True, 8),
+    ]
+    for blocked in _BLOCKED:
+        for kind in kinds:
+            yield from _block_cases(blocked, *kind)
+        yield from _block_cases_beside_int8(blocked)
+        yield _matrix_scale_case(blocked)
+        yield _exponent_block_case(blocked)
+
+
+def _blocks(blocked: _Padding, columns: int, groups: int) -> np.ndarray:
+    """Float32 scales [E, groups, scales in a row], far apart."""
+    in_row = blocked.parts * -(-blocked.source_n // blocked.parts // columns)
+    shape = (blocked.experts, groups, in_row)
+    rng = _rng(blocked.source_k, columns)
+    return (rng.random(shape) * 2.0 ** rng.integers(-30, 4, shape)).astype(np.float32)
+
+
+# Numbers that are none, and those at the ends of the ranges of float16 and bfloat16.
+_SPECIAL = np.array(
+    [np.nan, np.inf, 65504, 65519.996, 65520, 3.3895e38, 3.4e38, 2.0**-24, 2.0**-26, 1e-40, 0, -1],
+    np.float32,
+)
+
+
+def _blocked_case(
+    name: str, blocked: _Padding, columns: int, scales: np.ndarray, fields: dict[str, Any]
+) -> Case:
+    sizes = {**blocked.fields, "source_groups": scales.shape[1], "columns_per_scale": columns}
+    label = f"permute_scales {columns} columns {name} {blocked.label}"
+    return Case(label, "permute_scales", sizes | fields, {"scales": scales}, {})
+
+
+def _expanded(blocked: _Padding, columns: int, scales: np.ndarray, groups: int) -> np.ndarray:
+    expanded = reference.expand_blocks(scales, blocked.source_n, blocked.parts, columns)
+    return blocked.pad(expanded, groups)
+
+
+def _block_cases(
+    blocked: _Padding, a_type: str, c_type: str, float32: bool, power: int
+) -> Iterator[Case]:
+    bfloat16 = c_type == "kBFloat16"
+    groups = blocked.k // 128
+    for columns in (128, 32):
+        values = _blocks(blocked, columns, -(-blocked.source_k // 128))
+        values.reshape(-1)[: len(_SPECIAL)] = _SPECIAL[: values.size]
+        rounded = reference.half_bits(values, bfloat16)
+        source = values if float32 else rounded
+        exact = values if float32 else reference.half_values(rounded, bfloat16)
+        changed = reference.scaled_bits(exact, power, bfloat16)
+        out = reference.permute_columns(
+            _expanded(blocked, columns, changed, groups), channel=a_type in _A_TYPES_8
+        )
+        types = {"a_type": a_type, "b_type": "kFE4M3fn", "c_type": c_type, "s_type": c_type}
+        fields = {**types, "group_size": 128, "num_groups": groups, "float32_scales": int(float32)}
+        for columns_first in (0, 1):
+            order = (0, 2, 1) if columns_first else (0, 1, 2)
+            case = _blocked_case(
+                f"{a_type[1:]} {c_type[1:]} {'float32' * float32} {columns_first}",
+                blocked,
+                columns,
+                np.ascontiguousarray(source.transpose(order)),
+                fields | {"columns_first": columns_first, "source_groups": values.shape[1]},
+            )
+            yield replace(case, outputs={"out": out if bfloat16 else out.view(np.float16)})
+
+
+def _block_cases_beside_int8(blocked: _Padding) -> Iterator[Case]:
+    """Fixed-point scales of float32 ones."""
+    groups = blocked.k // 64
+    values = _blocks(blocked, 32, -(-blocked.source_k // 64))
+    multiples, units = reference.fixed_point_multiples(values)
+    padded = _expanded(blocked, 32, multiples.view(np.uint16), groups)
+    types = {"a_type": "kS8", "b_type": "kU4B8", "c_type": "kFloat16", "s_type": "kFloat16"}
+    fields = {**types, "group_size": 64, "num_groups": groups, "float32_scales": 1}
+    case = _blocked_case("S8 float32", blocked, 32, values, fields)
+    out = reference.permute_columns(padded, channel=True)
+    yield replace(case, outputs={"out": out, "global_scales": units})
+
+
+def _matrix_scale_case(blocked: _Padding) -> Case:
+    """One scale for each of the matrices that are side by side."""
+    columns = blocked.source_n // blocked.parts
+    values = _blocks(blocked, columns, 1)
+    padded = _expanded(blocked, columns, reference.scaled_bits(values, 120, True), 1)
+    types = {"a_type": "kBFloat16", "b_type": "kFE4M3fn"}
+    types |= {"c_type": "kBFloat16", "s_type": "kBFloat16"}
+    fields = {**types, "group_size": -1, "num_groups": 1, "float32_scales": 1}
+    case = _blocked_case("a matrix", blocked, columns, values, fields)
+    return replace(case, outputs={"out": reference.permute_columns(padded, channel=True)})
+
+
+def _exponent_block_case(blocked: _Padding) -> Case:
+    """Scales of a byte."""
+    groups = blocked.k // 32
+    shape = _blocks(blocked, 128, -(-blocked.source_k // 32)).shape
+    codes = _rng(blocked.k).integers(0, 256, shape, dtype=np.uint8)
+    padded = _expanded(blocked, 128, codes, groups)
+    types = {"a_type": "kFE4M3fn", "b_type": "kFE4M3fn"}
+    types |= {"c_type": "kBFloat16", "s_type": "kFE8M0fnu"}
+    fields = {**types, "group_size": 32, "num_groups": groups}
+    case = _blocked_case("FE8M0fnu", blocked, 128, codes, fields)
+    return replace(case, outputs={"out": reference.exponent_scales(padded, True, "kFE4M3fn")})
+
+
 def _half_scales(seed: int, shape: tuple[int, ...], bfloat16: bool) -> np.ndarray:
     """Positive scales, subnormal ones among them, as 16-bit patterns."""
     values = _rng(seed).random(shape) * 2.0 ** _rng(seed, 1).integers(-20, 4, shape)
@@ -736,6 +860,7 @@ def all_cases(capacity: Callable[[int, int, int], int]) -> Iterator[Case]:
     yield from padded_cases()
     yield from sort_rows_cases()
     yield from permute_scales_cases()
+    yield from block_scale_cases()
     yield from other_permutation_cases()
     yield from align_cases(capacity)
     yield from quantize_cases()

@@ -132,9 +132,13 @@ def scale_bits(bits: np.ndarray, power: int, bfloat16: bool) -> np.ndarray:
     """Multiplies 16-bit numbers by 2 ** power."""
     if power == 0:
         return bits
+    return scaled_bits(half_values(bits, bfloat16), power, bfloat16)
+
+
+def scaled_bits(values: np.ndarray, power: int, bfloat16: bool) -> np.ndarray:
+    """Multiplies float32 numbers by 2 ** power and rounds them to a 16-bit type."""
     with np.errstate(over="ignore"):
-        scaled = half_values(bits, bfloat16) * np.float32(2.0**power)
-    return half_bits(scaled, bfloat16)
+        return half_bits(values * np.float32(2.0**power), bfloat16)
 
 
 def e4m3_values() -> np.ndarray:
@@ -181,12 +185,26 @@ def exponent_scales(scales: np.ndarray, eight_bit_a: bool, b_type: str = "kFE2M1
     return permute_columns(np.where(scales == 255, scales, raised), channel=True)
 
 
+def expand_blocks(scales: np.ndarray, n: int, parts: int, columns: int) -> np.ndarray:
+    """Repeats scales [E, G, any] for the columns of their blocks: [E, G, n].
+
+    Each of the parts of n begins with a block of its own; its last block may be smaller.
+    """
+    split = scales.reshape(*scales.shape[:2], parts, -1)
+    repeated = np.repeat(split, columns, axis=-1)[..., : n // parts]
+    return repeated.reshape(*scales.shape[:2], n)
+
+
 def fixed_point_scales(bits: np.ndarray, bfloat16: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Returns 16-bit scales [E, G, N] as int16 multiples of a unit of each expert, and the units.
+    """Returns 16-bit scales as fixed_point_multiples() does."""
+    return fixed_point_multiples(half_values(bits, bfloat16))
+
+
+def fixed_point_multiples(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns scales [E, G, N] as int16 multiples of a unit of each expert, and the units.
 
     An expert's unit is its largest magnitude / 4096. Where that is no number, the multiples are 0.
     """
-    values = half_values(bits, bfloat16)
     units = (np.abs(values).max(axis=(1, 2)) / np.float32(4096)).astype(np.float32)
     usable = np.isfinite(units) & (units > 0)
     divisors = np.where(usable, units, np.float32(1))[:, None, None]

@@ -170,6 +170,20 @@ def test_scales_are_multiplied_by_powers_of_two_exactly() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("n", "parts", "columns"), [(256, 1, 128), (192, 1, 128), (192, 2, 64), (12, 3, 4), (12, 2, 4)]
+)
+def test_blocks_begin_with_each_part(n: int, parts: int, columns: int) -> None:
+    in_row = parts * -(-n // parts // columns)
+    scales = np.arange(2 * 3 * in_row).reshape(2, 3, in_row)
+    expanded = fast.expand_blocks(scales, n, parts, columns)
+    assert expanded.shape == (2, 3, n)
+    for column in range(n):
+        part, within = divmod(column, n // parts)
+        block = part * (in_row // parts) + within // columns
+        assert np.array_equal(expanded[..., column], scales[..., block])
+
+
 def test_fixed_point_scales_are_within_half_a_step() -> None:
     values = np.random.default_rng(17).random((2, 3, 64)).astype(np.float32)
     values[1] *= 2.0**-6

@@ -58,22 +58,24 @@
   FIELD(pointer, sorted_g_idx, sorted_g_idx)   \
   FIELD(pointer, stream, stream)
 
-#define PREPARE_TEST_PERMUTE_SCALES(FIELD)     \
-  FIELD(int32, num_experts, num_experts)       \
-  FIELD(int32, num_groups, num_groups)         \
-  FIELD(int32, n, n)                           \
-  FIELD(int32, group_size, group_size)         \
-  FIELD(int32, columns_first, columns_first)   \
-  FIELD(int32, source_n, source_n)             \
-  FIELD(int32, source_groups, source_groups)   \
-  FIELD(int32, column_parts, column_parts)     \
-  FIELD(int64, a_type, a_type)                 \
-  FIELD(int64, b_type, b_type)                 \
-  FIELD(int64, c_type, c_type)                 \
-  FIELD(int64, s_type, s_type)                 \
-  FIELD(pointer, scales, scales)               \
-  FIELD(pointer, global_scales, global_scales) \
-  FIELD(pointer, out, out)                     \
+#define PREPARE_TEST_PERMUTE_SCALES(FIELD)           \
+  FIELD(int32, num_experts, num_experts)             \
+  FIELD(int32, num_groups, num_groups)               \
+  FIELD(int32, n, n)                                 \
+  FIELD(int32, group_size, group_size)               \
+  FIELD(int32, columns_first, columns_first)         \
+  FIELD(int32, source_n, source_n)                   \
+  FIELD(int32, source_groups, source_groups)         \
+  FIELD(int32, column_parts, column_parts)           \
+  FIELD(int32, columns_per_scale, columns_per_scale) \
+  FIELD(int32, float32_scales, float32_scales)       \
+  FIELD(int64, a_type, a_type)                       \
+  FIELD(int64, b_type, b_type)                       \
+  FIELD(int64, c_type, c_type)                       \
+  FIELD(int64, s_type, s_type)                       \
+  FIELD(pointer, scales, scales)                     \
+  FIELD(pointer, global_scales, global_scales)       \
+  FIELD(pointer, out, out)                           \
   FIELD(pointer, stream, stream)
 
 #define PREPARE_TEST_SCALE_GLOBAL_SCALES(FIELD) \

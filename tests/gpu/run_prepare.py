@@ -43,10 +43,10 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def differences(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Returns where the bits differ; a float32 may be any NaN where one is wanted."""
+    """Returns where the bits differ; a float may be any NaN where one is wanted."""
     bits = np.dtype(f"u{wanted.itemsize}")
     differ = found.view(bits) != wanted.view(bits)
-    if wanted.dtype == np.float32:
+    if wanted.dtype.kind == "f":
         differ &= ~(np.isnan(found) & np.isnan(wanted))
     return np.flatnonzero(differ)
 

@@ -69,7 +69,8 @@ cudaError_t note(Line& line) { return line.done().ok() ? cudaSuccess : cudaError
 
 void add_shape(Line& line, const marlin_moe::WeightShape& shape) {
   line("num_experts", shape.num_experts)("n", shape.n)("k", shape.k)("a_type", shape.a_type)(
-      "b_type", shape.b_type);
+      "b_type", shape.b_type)("source_n", shape.source_n)("source_k", shape.source_k)(
+      "column_parts", shape.column_parts);
 }
 
 void add_problem(Line& line, const marlin_moe::MoeGemmArgs& args) {
@@ -201,6 +202,14 @@ Status topk_sum(const TopkSumArgs& args) {
   return line.done();
 }
 
+Status padded_shape(const WeightShape& shape, int group_size, PaddedShape* padded) {
+  Line line("padded_shape");
+  add_shape(line, shape);
+  line("group_size", group_size);
+  *padded = {256, 128, 4};
+  return line.done();
+}
+
 Status repack_gptq(const RepackGptqArgs& args) {
   Line line("repack_gptq");
   add_shape(line, args.shape);
@@ -234,8 +243,11 @@ Status permute_scales(const PermuteScalesArgs& args) {
   Line line("permute_scales");
   line("num_experts", args.num_experts)("num_groups", args.num_groups)("n", args.n)(
       "a_type", args.a_type)("b_type", args.b_type)("c_type", args.c_type)("s_type", args.s_type)(
-      "group_size", args.group_size)("columns_first", args.columns_first)("scales", args.scales)(
-      "out", args.out)("global_scales", args.global_scales)("stream", args.stream);
+      "group_size", args.group_size)("source_n", args.source_n)(
+      "source_groups", args.source_groups)("column_parts", args.column_parts)(
+      "columns_per_scale", args.columns_per_scale)("columns_first", args.columns_first)(
+      "float32_scales", args.float32_scales)("scales", args.scales)("out", args.out)(
+      "global_scales", args.global_scales)("stream", args.stream);
   return line.done();
 }
 
@@ -248,15 +260,17 @@ Status scale_global_scales(const ScaleGlobalScalesArgs& args) {
 
 Status permute_bias(const PermuteBiasArgs& args) {
   Line line("permute_bias");
-  line("num_experts", args.num_experts)("n", args.n)("bias", args.bias)("out", args.out)(
-      "stream", args.stream);
+  line("num_experts", args.num_experts)("n", args.n)("source_n", args.source_n)(
+      "column_parts", args.column_parts)("bias", args.bias)("out", args.out)("stream", args.stream);
   return line.done();
 }
 
 Status permute_zero_points(const PermuteZeroPointsArgs& args) {
   Line line("permute_zero_points");
   line("num_experts", args.num_experts)("num_groups", args.num_groups)("n", args.n)(
-      "a_type", args.a_type)("qzeros", args.qzeros)("out", args.out)("stream", args.stream);
+      "a_type", args.a_type)("source_n", args.source_n)("source_groups", args.source_groups)(
+      "column_parts", args.column_parts)("qzeros", args.qzeros)("out", args.out)("stream",
+                                                                                 args.stream);
   return line.done();
 }
 

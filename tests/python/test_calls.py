@@ -303,7 +303,14 @@ CALLS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], dict[st
     "repack_gptq": (
         marlin_moe.repack_gptq,
         lambda: {"qweight": Tensor((8, 16, 64), "int32"), "b_type": "kU4B8"},
-        {"qweight": set(), "b_type": set(), "a_type": set(), "perm": OPTIONAL},
+        {
+            "qweight": set(),
+            "b_type": set(),
+            "a_type": set(),
+            "perm": OPTIONAL,
+            "padded": OPTIONAL,
+            "column_parts": NUMBER,
+        },
     ),
     "permute_scales": (
         marlin_moe.permute_scales,
@@ -313,7 +320,15 @@ CALLS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], dict[st
             "group_size": NUMBER,
             "c_type": OPTIONAL,
             "columns_first": {"a truth value"},
+            "columns_per_scale": NUMBER,
+            "n": OPTIONAL | NUMBER,
+            "padded": OPTIONAL,
         },
+    ),
+    "padded_shape": (
+        marlin_moe.padded_shape,
+        lambda: {"n": 96, "k": 96, "b_type": "kU4B8", "group_size": 32},
+        {"n": NUMBER, "k": NUMBER, "b_type": set(), "group_size": NUMBER, "a_type": set()},
     ),
     "ExpertWeights": (
         ExpertWeights,
@@ -365,6 +380,63 @@ def test_nasty_arguments_are_refused_by_name(stub: Stub, name: str, argument: st
         assert str(caught.value).startswith(f"{argument} = "), (kind, str(caught.value))
         assert " is not allowed; allowed: " in str(caught.value), (kind, str(caught.value))
         assert not launches & {called for called, _ in stub.calls()}, kind
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"n": 320},
+            "scales = 2 in a row is not allowed; allowed: 3: with column_parts = 1, one for 128 of "
+            "n = 320 columns",
+        ),
+        (
+            {"n": 192, "column_parts": 3},
+            "scales = 2 in a row is not allowed; allowed: 3: with column_parts = 3",
+        ),
+        ({"n": 0}, "n = 0 is not allowed; allowed: a multiple of column_parts from 1 to"),
+        ({"n": 191, "column_parts": 2}, "n = 191 is not allowed; allowed: a multiple of"),
+        ({"columns_per_scale": 0}, "columns_per_scale = 0 is not allowed; allowed: 1 or more"),
+        ({"column_parts": 0}, "column_parts = 0 is not allowed; allowed: 1 or more"),
+        (
+            {"s_type": "kFE8M0fnu"},
+            "scales = dtype float32 is not allowed; allowed: float8_e8m0fnu for kFE8M0fnu",
+        ),
+        (
+            {"scales": Tensor((8, 0, 3), "float32")},
+            "scales = a tensor without elements is not allowed",
+        ),
+        (
+            {"padded": marlin_moe.PaddedShape("x", 1, 1)},
+            "padded.n = 'x' is not allowed; allowed: an integer",
+        ),
+    ],
+)
+def test_block_scales_that_do_not_fit_are_refused(
+    stub: Stub, changes: dict[str, Any], message: str
+) -> None:
+    given = {
+        "scales": Tensor((8, 2, 3), "float32"),
+        "b_type": "kFE4M3fn",
+        "group_size": 128,
+        "columns_first": True,
+        "columns_per_scale": 128,
+    }
+    with pytest.raises(InvalidArgumentError) as caught:
+        marlin_moe.permute_scales(**{**given, **changes})
+    assert str(caught.value).startswith(message)
+    assert stub.calls() == []
+
+
+def test_zero_points_of_other_groups_are_refused(stub: Stub) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^qzeros = shape \(8, 4, 8\)"):
+        marlin_moe.repack_awq(
+            Tensor((8, 96, 8), "int32"),
+            b_type="kU4",
+            qzeros=Tensor((8, 4, 8), "int32"),
+            padded=marlin_moe.PaddedShape(64, 128, 4),
+        )
+    assert stub.calls() == []
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import marlin_moe
 import pytest
 from conftest import Stub
 from frameworks import Tensor
-from marlin_moe import Alignment, ExpertWeights, GemmConfig
+from marlin_moe import Alignment, ExpertWeights, GemmConfig, PaddedShape
 
 STREAM = 0x5000
 EXPERTS, K, N, M, TOP_K = 8, 256, 512, 6, 2
+UNPADDED = {"source_n": N, "source_k": K, "column_parts": 1}
+PADDED = PaddedShape(256, 128, 4)
 
 
 def fields_of(stub: Stub, name: str) -> dict[str, Any]:
@@ -39,6 +41,7 @@ def test_repack_gptq(stub: Stub) -> None:
         "k": K,
         "a_type": "kBFloat16",
         "b_type": "kU4B8",
+        **UNPADDED,
         "qweight": qweight.pointer,
         "perm": perm.pointer,
         "out": out.pointer,
@@ -66,6 +69,7 @@ def test_repack_awq(stub: Stub) -> None:
         "k": K,
         "a_type": "kFE4M3fn",
         "b_type": "kU4",
+        **UNPADDED,
         "num_groups": K // 64,
         "qweight": qweight.pointer,
         "qzeros": qzeros.pointer,
@@ -92,6 +96,7 @@ def test_repack_rows(stub: Stub, b_type: str, dtype: str, row_bytes: int, words:
         "k": K,
         "a_type": "kBFloat16",
         "b_type": b_type,
+        **UNPADDED,
         "weights": weights.pointer,
         "out": out.pointer,
     }
@@ -123,7 +128,12 @@ def test_permute_scales(stub: Stub) -> None:
         "c_type": "kFloat16",
         "s_type": "kFloat16",
         "group_size": 128,
+        "source_n": N,
+        "source_groups": 2,
+        "column_parts": 1,
+        "columns_per_scale": 1,
         "columns_first": 0,
+        "float32_scales": 0,
         "scales": scales.pointer,
         "out": result.scales.pointer,
         "global_scales": 0,
@@ -153,6 +163,101 @@ def test_permute_scales_in_bytes(stub: Stub) -> None:
     assert (fields["s_type"], fields["c_type"]) == ("kFE8M0fnu", "kBFloat16")
 
 
+@pytest.mark.parametrize(
+    ("dtype", "given", "types"),
+    [
+        ("float32", {}, ("kBFloat16", "kBFloat16", 1)),
+        ("float32", {"c_type": "kFloat16"}, ("kFloat16", "kFloat16", 1)),
+        ("float32", {"s_type": "kFloat16"}, ("kFloat16", "kFloat16", 1)),
+        ("bfloat16", {}, ("kBFloat16", "kBFloat16", 0)),
+    ],
+)
+def test_permute_scales_of_blocks(
+    stub: Stub, dtype: str, given: dict[str, str], types: tuple[str, str, int]
+) -> None:
+    """192 columns have two scales, of which the second is that of 64."""
+    scales = Tensor((EXPERTS, 2, 3), dtype)
+    result = marlin_moe.permute_scales(
+        scales,
+        b_type="kFE4M3fn",
+        a_type="kFE4M3fn",
+        group_size=128,
+        columns_first=True,
+        columns_per_scale=128,
+        n=192,
+        **given,
+    )
+    assert result.scales.shape == (EXPERTS, 3, 192)
+    assert result.scales.dtype == {"kBFloat16": "bfloat16", "kFloat16": "float16"}[types[0]]
+    fields = fields_of(stub, "permute_scales")
+    assert (fields["s_type"], fields["c_type"], fields["float32_scales"]) == types
+    assert (fields["n"], fields["source_n"], fields["columns_per_scale"]) == (192, 192, 128)
+    assert (fields["num_groups"], fields["source_groups"]) == (3, 3)
+
+
+def test_padded_shape(stub: Stub) -> None:
+    found = marlin_moe.padded_shape(192, 96, b_type="kU4B8", group_size=32, a_type="kS8")
+    assert found == PADDED
+    fields = stub.call("padded_shape")
+    assert (fields["n"], fields["k"], fields["group_size"]) == (192, 96, 32)
+    assert (fields["a_type"], fields["b_type"]) == ("kS8", "kU4B8")
+
+
+# Two matrices of 96 columns and 96 rows in groups of 32, in the place of which come 128 of both.
+PADDED_CALLS: dict[str, tuple[Any, dict[str, Any], tuple[int, ...]]] = {
+    "repack_gptq": (
+        marlin_moe.repack_gptq,
+        {"qweight": Tensor((EXPERTS, 12, 192), "int32"), "b_type": "kU4B8"},
+        (EXPERTS, 8, 512),
+    ),
+    "repack_awq": (
+        marlin_moe.repack_awq,
+        {
+            "qweight": Tensor((EXPERTS, 96, 24), "int32"),
+            "b_type": "kU4",
+            "qzeros": Tensor((EXPERTS, 3, 24), "int32"),
+        },
+        (EXPERTS, 8, 512),
+    ),
+    "repack_rows": (
+        marlin_moe.repack_rows,
+        {"weights": Tensor((EXPERTS, 192, 96), "uint8"), "b_type": "kFE4M3fn"},
+        (EXPERTS, 8, 1024),
+    ),
+    "permute_scales": (
+        marlin_moe.permute_scales,
+        {"scales": Tensor((EXPERTS, 3, 192), "bfloat16"), "b_type": "kU4B8", "group_size": 32},
+        (EXPERTS, 4, 256),
+    ),
+    "permute_bias": (
+        marlin_moe.permute_bias,
+        {"bias": Tensor((EXPERTS, 192), "bfloat16")},
+        (EXPERTS, 256),
+    ),
+    "permute_zero_points": (
+        marlin_moe.permute_zero_points,
+        {"qzeros": Tensor((EXPERTS, 3, 24), "int32")},
+        (EXPERTS, 4, 32),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PADDED_CALLS)
+def test_results_are_padded(stub: Stub, name: str) -> None:
+    function, given, shape = PADDED_CALLS[name]
+    made = function(**given, padded=PADDED, column_parts=2)
+    assert (made.scales if name == "permute_scales" else made).shape == shape
+    fields = fields_of(stub, name)
+    sizes = {"n": 256, "source_n": 192, "column_parts": 2}
+    if "k" in fields:
+        sizes |= {"k": 128, "source_k": 96}
+    if "source_groups" in fields or name == "repack_awq":
+        sizes |= {"num_groups": 4}
+    if "source_groups" in fields:
+        sizes |= {"source_groups": 3}
+    assert {field: fields[field] for field in sizes} == sizes
+
+
 def test_scale_global_scales(stub: Stub) -> None:
     scales = Tensor((EXPERTS,), "float32")
     out = marlin_moe.scale_global_scales(scales, c_type="kFloat16")
@@ -171,6 +276,8 @@ def test_permute_bias(stub: Stub) -> None:
     assert fields_of(stub, "permute_bias") == {
         "num_experts": EXPERTS,
         "n": N,
+        "source_n": N,
+        "column_parts": 1,
         "bias": bias.pointer,
         "out": out.pointer,
     }
@@ -184,6 +291,9 @@ def test_permute_zero_points(stub: Stub) -> None:
         "num_groups": 2,
         "n": N,
         "a_type": "kS8",
+        "source_n": N,
+        "source_groups": 2,
+        "column_parts": 1,
         "qzeros": qzeros.pointer,
         "out": out.pointer,
     }

@@ -65,7 +65,9 @@ static Status convert(const marlin_moe_permute_scales_args& from, PermuteScalesA
   to->source_n = from.source_n;
   to->source_groups = from.source_groups;
   to->column_parts = from.column_parts;
+  to->columns_per_scale = from.columns_per_scale;
   to->columns_first = from.columns_first != 0;
+  to->float32_scales = from.float32_scales != 0;
   to->scales = from.scales;
   to->out = from.out;
   to->global_scales = from.global_scales;

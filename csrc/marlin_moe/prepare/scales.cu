@@ -21,45 +21,54 @@ static constexpr int kGroupsPerBlock = 32;
 static constexpr int kScaleThreads = 256;
 static constexpr int kMostInGridY = 65535;
 
-// What becomes of one scale. Each has `Scale`, the type in memory, and operator().
+// Number formats of scales in memory.
+
+struct Half {
+  using Stored = __half;
+  __device__ __forceinline__ static float value(Stored s) { return __half2float(s); }
+  __device__ __forceinline__ static Stored rounded(float x) { return __float2half_rn(x); }
+};
+
+struct BFloat16 {
+  using Stored = __nv_bfloat16;
+  __device__ __forceinline__ static float value(Stored s) { return __bfloat162float(s); }
+  __device__ __forceinline__ static Stored rounded(float x) { return __float2bfloat16_rn(x); }
+};
+
+struct Float32 {
+  using Stored = float;
+  __device__ __forceinline__ static float value(Stored s) { return s; }
+};
+
+// What becomes of one scale. Each has `Source` and `Scale`, the types in memory before and after,
+// and operator().
 
 struct CopiedScale {
+  using Source = std::uint16_t;
   using Scale = std::uint16_t;
-  __device__ __forceinline__ Scale operator()(Scale bits) const { return bits; }
+  __device__ __forceinline__ Scale operator()(Source bits) const { return bits; }
 };
 
-struct ScaledHalf {
-  using Scale = __half;
+template <class From, class To>
+struct MultipliedScale {
+  using Source = typename From::Stored;
+  using Scale = typename To::Stored;
   float factor;
-  __device__ __forceinline__ Scale operator()(Scale s) const {
-    return __float2half_rn(__half2float(s) * factor);
+  __device__ __forceinline__ Scale operator()(Source s) const {
+    return To::rounded(From::value(s) * factor);
   }
 };
 
-struct ScaledBFloat16 {
-  using Scale = __nv_bfloat16;
-  float factor;
-  __device__ __forceinline__ Scale operator()(Scale s) const {
-    return __float2bfloat16_rn(__bfloat162float(s) * factor);
-  }
-};
-
-// What a 16-bit scale is, as a number.
-template <bool kBFloat16>
-__device__ __forceinline__ float scale_value(std::uint16_t bits) {
-  if constexpr (kBFloat16) return __uint_as_float(static_cast<std::uint32_t>(bits) << 16);
-  return __half2float(__ushort_as_half(bits));
-}
-
-// A 16-bit scale as a multiple of its expert's unit, in 16 bits. A block has one expert.
-template <bool kBFloat16>
+// A scale as a multiple of its expert's unit, in 16 bits. A block has one expert.
+template <class From>
 struct FixedPointScale {
+  using Source = typename From::Stored;
   using Scale = std::uint16_t;
   const float* units;
-  __device__ __forceinline__ Scale operator()(Scale bits) const {
+  __device__ __forceinline__ Scale operator()(Source s) const {
     const float unit = units[blockIdx.y];
     if (unit == 0.0f) return 0;
-    return static_cast<Scale>(__float2int_rn(__fdiv_rn(scale_value<kBFloat16>(bits), unit)));
+    return static_cast<Scale>(__float2int_rn(__fdiv_rn(From::value(s), unit)));
   }
 };
 
@@ -67,8 +76,9 @@ struct FixedPointScale {
 // f16, e4m3's fields lie three bits lower and its exponent's bias is 8 larger: s's bits, moved
 // there, are s * 2^-8, and 2^15 brings them to s * 2^7.
 struct Nvfp4Scale {
+  using Source = std::uint8_t;
   using Scale = std::uint8_t;
-  __device__ __forceinline__ Scale operator()(Scale s) const {
+  __device__ __forceinline__ Scale operator()(Source s) const {
     constexpr std::uint32_t kNan = 0xfc;  // f16's; beside bf16, which reads 768 there, it is lost
     if ((s & 0x7f) == 0x7f) return kNan;
     const __half small = __ushort_as_half(static_cast<unsigned short>((s & 0x7f) << 7));
@@ -79,11 +89,36 @@ struct Nvfp4Scale {
 
 // e8m0 times a power of two; 255 is its NaN.
 struct ExponentScale {
+  using Source = std::uint8_t;
   using Scale = std::uint8_t;
   int power;
-  __device__ __forceinline__ Scale operator()(Scale s) const {
+  __device__ __forceinline__ Scale operator()(Source s) const {
     if (s == 255) return s;
     return static_cast<Scale>(min(s + power, 254));
+  }
+};
+
+// Which scales of a row of the source belong to the result's columns. A part of the source begins
+// with a scale of its own.
+struct SourceScales {
+  int part;         // columns of a part of the result
+  int source_part;  // columns of a part of the source
+  int columns_per_scale;
+  int part_scales;  // scales of a part of the source
+  int in_row;       // scales in a row of the source
+
+  SourceScales(const SourceColumns& columns, int per_scale)
+      : part(columns.part),
+        source_part(columns.source_part),
+        columns_per_scale(per_scale),
+        part_scales((source_part + per_scale - 1) / per_scale),
+        in_row(columns.source_n / source_part * part_scales) {}
+
+  // The source's scale for a column of the result; negative: padding.
+  __device__ __forceinline__ int at(int column) const {
+    const int index = column / part;
+    const int within = column - index * part;
+    return within < source_part ? index * part_scales + within / columns_per_scale : -1;
   }
 };
 
@@ -94,12 +129,12 @@ struct ScaleShape {
   bool byte_order;  // [0, 2, 1, 3] of every four on top of `order`
   bool columns_first;
   int source_groups;
-  SourceColumns columns;  // what the source does not have becomes zeros
+  SourceScales source;  // what the source does not have becomes zeros
 };
 
 template <class Change>
 __global__ void permute_scales_kernel(const ScaleShape shape, const Change change,
-                                      const typename Change::Scale* scales,
+                                      const typename Change::Source* scales,
                                       typename Change::Scale* out) {
   const int position =
       static_cast<int>(blockIdx.x) % (shape.n / kColumnsPerBlock) * kColumnsPerBlock +
@@ -108,17 +143,16 @@ __global__ void permute_scales_kernel(const ScaleShape shape, const Change chang
       static_cast<int>(blockIdx.x) / (shape.n / kColumnsPerBlock) * kGroupsPerBlock;
   const int last_group = min(first_group + kGroupsPerBlock, shape.num_groups);
   const std::int64_t expert = blockIdx.y;
-  const int column = shape.columns.at(
+  const int place = shape.source.at(
       column_at(shape.order, shape.byte_order ? byte_scale_at(position) : position));
   for (int group = first_group + static_cast<int>(threadIdx.x) / kColumnsPerBlock;
        group < last_group; group += kScaleThreads / kColumnsPerBlock) {
     const std::int64_t source =
-        shape.columns_first
-            ? (expert * shape.columns.source_n + column) * shape.source_groups + group
-            : (expert * shape.source_groups + group) * shape.columns.source_n + column;
-    const bool padding = column < 0 || group >= shape.source_groups;
+        shape.columns_first ? (expert * shape.source.in_row + place) * shape.source_groups + group
+                            : (expert * shape.source_groups + group) * shape.source.in_row + place;
+    const bool padding = place < 0 || group >= shape.source_groups;
     out[(expert * shape.num_groups + group) * shape.n + position] =
-        change(padding ? typename Change::Scale{} : scales[source]);
+        change(padding ? typename Change::Source{} : scales[source]);
   }
 }
 
@@ -126,12 +160,12 @@ template <class Change>
 static Status launch_scales(const char* name, int num_experts, const ScaleShape& shape,
                             const Change& change, const void* scales, void* out,
                             cudaStream_t stream) {
-  using Scale = typename Change::Scale;
   const int group_blocks = (shape.num_groups + kGroupsPerBlock - 1) / kGroupsPerBlock;
   const dim3 grid(static_cast<unsigned>(shape.n / kColumnsPerBlock * group_blocks),
                   static_cast<unsigned>(num_experts));
   return launch(name, permute_scales_kernel<Change>, grid, kScaleThreads, 0, stream, shape, change,
-                static_cast<const Scale*>(scales), static_cast<Scale*>(out));
+                static_cast<const typename Change::Source*>(scales),
+                static_cast<typename Change::Scale*>(out));
 }
 
 // What the largest magnitude is a multiple of, in fixed point.
@@ -139,13 +173,14 @@ static constexpr float kFixedPointOne = 4096.0f;
 
 // Raises units[expert], which start at 0, to the expert's largest magnitude / kFixedPointOne. As
 // integers, magnitudes have the order of the numbers, and NaN is above all of them: it is kept.
-template <bool kBFloat16>
-__global__ void find_units_kernel(std::int64_t count, const std::uint16_t* scales, float* units) {
-  const std::uint16_t* own = scales + blockIdx.y * count;
+template <class From>
+__global__ void find_units_kernel(std::int64_t count, const typename From::Stored* scales,
+                                  float* units) {
+  const typename From::Stored* own = scales + blockIdx.y * count;
   int largest = 0;
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
        i += static_cast<std::int64_t>(gridDim.x) * blockDim.x) {
-    largest = max(largest, __float_as_int(fabsf(scale_value<kBFloat16>(own[i]))));
+    largest = max(largest, __float_as_int(fabsf(From::value(own[i]))));
   }
   for (int distance = 16; distance > 0; distance /= 2) {
     largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, distance));
@@ -161,23 +196,21 @@ __global__ void write_ones_kernel(int count, float* ones) {
   if (i < count) ones[i] = 1.0f;
 }
 
-template <bool kBFloat16>
+template <class From>
 static Status fixed_point_scales(const PermuteScalesArgs& args, const ScaleShape& shape) {
   const char* name = "permute_scales";
   const std::size_t bytes = static_cast<std::size_t>(args.num_experts) * sizeof(float);
   Status status = cuda_status(cudaMemsetAsync(args.global_scales, 0, bytes, args.stream), name);
   if (!status.ok()) return status;
-  const std::int64_t count =
-      static_cast<std::int64_t>(shape.source_groups) * shape.columns.source_n;
+  const std::int64_t count = static_cast<std::int64_t>(shape.source_groups) * shape.source.in_row;
   constexpr std::int64_t kMostBlocks = 64;  // of an expert
   const std::int64_t blocks = std::min(kMostBlocks, (count + kScaleThreads - 1) / kScaleThreads);
   const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(args.num_experts));
-  status = launch(name, find_units_kernel<kBFloat16>, grid, kScaleThreads, 0, args.stream, count,
-                  static_cast<const std::uint16_t*>(args.scales), args.global_scales);
+  status = launch(name, find_units_kernel<From>, grid, kScaleThreads, 0, args.stream, count,
+                  static_cast<const typename From::Stored*>(args.scales), args.global_scales);
   if (!status.ok()) return status;
-  return launch_scales(name, args.num_experts, shape,
-                       FixedPointScale<kBFloat16>{args.global_scales}, args.scales, args.out,
-                       args.stream);
+  return launch_scales(name, args.num_experts, shape, FixedPointScale<From>{args.global_scales},
+                       args.scales, args.out, args.stream);
 }
 
 // The power of two by which dequantised weights are too small, which scales of the output's type
@@ -189,6 +222,20 @@ static int exponent_deficit(const PermuteScalesArgs& args) {
   if (args.a_type != args.c_type) return 0;
   if (args.b_type == types::kFE4M3fn) return args.c_type == types::kFloat16 ? 8 : 120;
   return 0;
+}
+
+// Scales of a 16-bit type, which `To` is.
+template <class To>
+static Status multiplied_scales(const PermuteScalesArgs& args, const ScaleShape& shape) {
+  const auto start = [&](const auto& change) {
+    return launch_scales("permute_scales", args.num_experts, shape, change, args.scales, args.out,
+                         args.stream);
+  };
+  const int deficit = exponent_deficit(args);
+  const float factor = __builtin_ldexpf(1.0f, deficit);
+  if (args.float32_scales) return start(MultipliedScale<Float32, To>{factor});
+  if (deficit == 0) return start(CopiedScale{});
+  return start(MultipliedScale<To, To>{factor});
 }
 
 static void check_scale_types(const PermuteScalesArgs& args, ArgumentChecker* checker) {
@@ -216,6 +263,10 @@ static void check_scale_types(const PermuteScalesArgs& args, ArgumentChecker* ch
     checker->type("a_type", args.a_type, {types::kFloat16, types::kBFloat16, types::kFE4M3fn},
                   " with s_type = kFE8M0fnu");
   }
+  if (args.float32_scales && args.s_type.size_bits() != 16) {
+    checker->refuse("float32_scales", "true with s_type = " + type_name(args.s_type),
+                    "false; or s_type = c_type");
+  }
 }
 
 static void check_groups(const PermuteScalesArgs& args, ArgumentChecker* checker) {
@@ -235,6 +286,7 @@ Status permute_scales(const PermuteScalesArgs& args) {
       source_columns(args.n, args.source_n, args.column_parts, 1, &checker);
   const int source_groups =
       source_rows("source_groups", args.source_groups, "num_groups", args.num_groups, 1, &checker);
+  checker.range("columns_per_scale", args.columns_per_scale, 0, 1 << 20);
   checker.pointer("scales", args.scales, 16);
   checker.pointer("out", args.out, 16);
   const bool per_column = scale_group_size(args.group_size, args.num_groups) == kGroupSizeChannel;
@@ -254,7 +306,7 @@ Status permute_scales(const PermuteScalesArgs& args) {
                          args.s_type.size_bits() == 8 && !eight_bit_a,
                          args.columns_first,
                          source_groups,
-                         columns};
+                         SourceScales{columns, std::max(args.columns_per_scale, 1)}};
   const auto start = [&](const auto& change) {
     return launch_scales("permute_scales", args.num_experts, shape, change, args.scales, args.out,
                          args.stream);
@@ -264,8 +316,9 @@ Status permute_scales(const PermuteScalesArgs& args) {
     return start(ExponentScale{eight_bit_a && args.b_type == types::kFE2M1f ? 6 : 0});
   }
   if (fixed_point) {
-    return args.s_type == types::kFloat16 ? fixed_point_scales<false>(args, shape)
-                                          : fixed_point_scales<true>(args, shape);
+    if (args.float32_scales) return fixed_point_scales<Float32>(args, shape);
+    return args.s_type == types::kFloat16 ? fixed_point_scales<Half>(args, shape)
+                                          : fixed_point_scales<BFloat16>(args, shape);
   }
   if (args.a_type == types::kS8 && args.global_scales != nullptr) {
     const int blocks = (args.num_experts + kScaleThreads - 1) / kScaleThreads;
@@ -273,11 +326,8 @@ Status permute_scales(const PermuteScalesArgs& args) {
                            kScaleThreads, 0, args.stream, args.num_experts, args.global_scales);
     if (!status.ok()) return status;
   }
-  const int deficit = exponent_deficit(args);
-  if (deficit == 0) return start(CopiedScale{});
-  const float factor = __builtin_ldexpf(1.0f, deficit);
-  if (args.s_type == types::kFloat16) return start(ScaledHalf{factor});
-  return start(ScaledBFloat16{factor});
+  return args.s_type == types::kFloat16 ? multiplied_scales<Half>(args, shape)
+                                        : multiplied_scales<BFloat16>(args, shape);
 }
 
 Status permute_bias(const PermuteBiasArgs& args) {
@@ -289,7 +339,8 @@ Status permute_bias(const PermuteBiasArgs& args) {
   checker.pointer("bias", args.bias, 16);
   checker.pointer("out", args.out, 16);
   if (!checker.ok()) return checker.status();
-  const ScaleShape shape{1, args.n, ColumnOrder::kChannel, false, false, 1, columns};
+  const ScaleShape shape{1,     args.n, ColumnOrder::kChannel,   false,
+                         false, 1,      SourceScales{columns, 1}};
   return launch_scales("permute_bias", args.num_experts, shape, CopiedScale{}, args.bias, args.out,
                        args.stream);
 }
