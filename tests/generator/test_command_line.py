@@ -349,6 +349,19 @@ def test_custom_schemes_come_from_files(run_gen, write_spec, tables, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("named", "schemes"),
+    [("my_int4", ["my_int4"]), ("fp8", ["fp8", "my_int4"]), ("fp8,my_int4", ["fp8", "my_int4"])],
+)
+def test_custom_schemes_may_be_named_beside_those_of_the_table(named, schemes, run_gen, tmp_path):
+    (tmp_path / "in.json").write_text(json.dumps(CUSTOM))
+    options = ["--scheme", "in.json", "--schemes", named]
+    result = run_gen("8.0", "--list", "--json", *options, cwd=tmp_path)
+    assert json.loads(result.stdout)["schemes"] == schemes
+    result = run_gen("8.0", "--list", *options[:3], "my_int3", cwd=tmp_path)
+    assert 'unknown: "my_int3"' in result.stderr and result.stderr.endswith(", my_int4\n")
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"name": "fp8"}, 'name = "fp8" is not allowed; allowed: a name that no other scheme has'),

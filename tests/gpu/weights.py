@@ -24,8 +24,10 @@ _OUTPUT_SIZE = 1.5
 # What masks leave of e4m3 magnitudes: all of them, those below 2, the subnormals and a few more.
 # Each column takes one, so that small codes count somewhere.
 _E4M3_MASKS = (0x7F, 0x3F, 0x0F)
-# Of e8m0 scales, and of bf16 scales beside f16 activations, experts differ by these powers of two.
+# Of e8m0 scales experts differ by these powers of two, and of bf16 scales beside f16 activations by
+# more: scales and results are beyond float16's range.
 _EXPERT_POWERS = (0, -40, 0, 20)
+_BF16_EXPERT_POWERS = (0, -60, 0, 60)
 # With int8 activations experts differ by up to 2^15: each of them has a unit of its scales.
 _S8_EXPERT_POWERS = (0, -12, 3, -6)
 # Of e8m0 scales columns do as well.
@@ -69,8 +71,10 @@ class Weights:
         self._dequantised: dict[int, torch.Tensor] = {}
         self._column_sizes: dict[int, torch.Tensor] = {}
         powers = (0,)
-        if key.s_type == ("kBFloat16" if key.a_type == "kFloat16" else "kFE8M0fnu"):
+        if key.s_type == "kFE8M0fnu":
             powers = _EXPERT_POWERS
+        elif key.s_type == "kBFloat16" and key.a_type == "kFloat16":
+            powers = _BF16_EXPERT_POWERS
         elif key.a_type == "kS8" and not key.per_channel and not key.extreme:
             powers = _S8_EXPERT_POWERS
         self._powers = torch.tensor([powers[e % len(powers)] for e in range(experts)], device=home)

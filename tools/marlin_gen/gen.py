@@ -215,7 +215,8 @@ def _parser() -> _Parser:
         default=[],
         type=Path,
         metavar="FILE.json",
-        help="a custom quantisation scheme, beside those of --schemes; may be repeated",
+        help="a custom quantisation scheme, beside those of --schemes; may be repeated; "
+        "to have it alone, name it there",
     )
     parser.add_argument(
         "--selector",

@@ -100,7 +100,7 @@ def spec_for_archs(
     """The spec for architectures such as "8.0,sm_89" and names of table schemes.
 
     By default these are the documented ones. Custom schemes, with the fields that quant_scheme()
-    takes, come behind those of the table.
+    takes, come behind those of the table, whether they are named or not.
 
     Raises:
       GeneratorError: an architecture, a scheme or an extra family is not known, or a custom scheme
@@ -115,17 +115,18 @@ def spec_for_archs(
     left_out = set(tables.extra_families) - set(extra_families)
     families = set(families_for(parse_archs(archs, tables), tables)) - left_out
     known = table_schemes(tables)
+    custom = []
+    for raw in extra_schemes:
+        scheme = parse_custom_scheme(raw, tables, taken=known)
+        known[scheme.name] = scheme
+        custom.append(scheme.name)
     unknown = [spelled(name) for name in schemes or () if name not in known]
-    if unknown or (schemes is not None and not schemes and not extra_schemes):
+    if unknown or (schemes is not None and not schemes and not custom):
         problem = f"unknown: {', '.join(unknown)}" if unknown else "none is named"
         raise GeneratorError(f"quant schemes: {problem}; known: {', '.join(known)}")
     if schemes is None:
         schemes = [row["name"] for row in tables.schemes]
-    chosen = [scheme for name, scheme in known.items() if name in schemes]
-    for raw in extra_schemes:
-        scheme = parse_custom_scheme(raw, tables, taken=known)
-        known[scheme.name] = scheme
-        chosen.append(scheme)
+    chosen = [scheme for name, scheme in known.items() if name in {*schemes, *custom}]
     spec = Spec(
         families=tuple(family for family in tables.families if family.name in families),
         schemes=tuple(chosen),
