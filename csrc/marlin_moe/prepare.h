@@ -36,7 +36,8 @@ struct WeightShape {
 struct PaddedShape {
   int n = 0;
   int k = 0;
-  int num_groups = 0;  // k / group_size; 1 for a scale per column and act-order
+  int num_groups = 0;  // k / group_size; 1 for a scale per column, also as one group of all rows,
+                       // and for act-order
 };
 
 // Sets *padded to the smallest shape that holds n columns and k rows, which in `shape` may be any

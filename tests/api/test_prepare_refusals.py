@@ -201,6 +201,19 @@ def test_types_that_do_not_go_together_are_named(
     assert (status, message) == ("invalid_argument", expected)
 
 
+@pytest.mark.parametrize(
+    ("function", "field"),
+    [("repack_rows", "n"), ("repack_rows", "k"), ("permute_scales", "n"), ("permute_bias", "n")],
+)
+def test_sizes_that_have_to_be_padded_are_refused_with_what_pads(
+    api: CApi, function: str, field: str
+) -> None:
+    status, message = api.call(function, arguments(api, function, **{field: 96}))
+    assert status == "invalid_argument"
+    assert message.startswith(f"{field} = 96 is not allowed; allowed: a multiple of 64 from 64 to ")
+    assert message.endswith(", as padded_shape() makes of other sizes")
+
+
 @pytest.mark.parametrize("function", GOOD)
 def test_structs_of_another_size_are_refused(api: CApi, function: str) -> None:
     size = ctypes.sizeof(api.structs[f"{function}_args"])
@@ -265,6 +278,8 @@ SHARD = {"n": 192, "k": 96, "a_type": "BFLOAT16", "b_type": "U4B8", "group_size"
         ({"group_size": 0}, (192, 128, 1)),
         ({"n": 2880, "k": 1440, "b_type": "FE2M1F"}, (2880, 1472, 46)),
         ({"n": 1, "k": 1472, "group_size": 128}, (64, 1536, 12)),
+        ({"k": 1440, "group_size": 1440}, (192, 1472, 1)),
+        ({"k": 32}, (192, 64, 1)),
     ],
 )
 def test_shapes_are_padded_to_tiles_and_groups(

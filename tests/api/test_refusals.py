@@ -138,6 +138,12 @@ def test_types_that_no_kernel_can_have_are_named(
     assert refusal(api, valid_args(api, **changes)).startswith(message)
 
 
+@pytest.mark.parametrize("field", ["n", "k"])
+def test_sizes_that_have_to_be_padded_are_refused_with_what_pads(api: CApi, field: str) -> None:
+    message = refusal(api, valid_args(api, **{field: 96}))
+    assert message.endswith(", as padded_shape() makes of other sizes")
+
+
 def test_unknown_tiles_are_refused(api: CApi) -> None:
     message = refusal(api, valid_args(api), config(api, 32, 128, 128, 0, -1))
     assert "config = (32, 128, 128) is not allowed" in message

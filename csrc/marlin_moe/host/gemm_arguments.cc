@@ -70,8 +70,10 @@ static Status check_shape(const MoeGemmArgs& args) {
   // Offsets within a row of B's pieces are 32 bits wide in the kernels.
   constexpr int kMostOfDimension = 1 << 24;
   const auto fits = [](int size) { return size > 0 && size % 64 == 0 && size <= kMostOfDimension; };
-  if (!fits(args.n)) return invalid("n", args.n, "a positive multiple of 64, at most 16777216");
-  if (!fits(args.k)) return invalid("k", args.k, "a positive multiple of 64, at most 16777216");
+  const char* allowed =
+      "a positive multiple of 64, at most 16777216, as padded_shape() makes of other sizes";
+  if (!fits(args.n)) return invalid("n", args.n, allowed);
+  if (!fits(args.k)) return invalid("k", args.k, allowed);
   if (args.num_experts < 1) return invalid("num_experts", args.num_experts, "1 or more");
   if (args.top_k < 1) return invalid("top_k", args.top_k, "1 or more");
   const int step = args.a_type.size_bits() == 16 ? 8 : 16;

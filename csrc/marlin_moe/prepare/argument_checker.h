@@ -30,7 +30,8 @@ class ArgumentChecker {
     if (given > 0 && given % unit == 0 && given <= kMost) return;
     refuse(name, std::to_string(given),
            "a multiple of " + std::to_string(unit) + " from " + std::to_string(unit) + " to " +
-               std::to_string(kMost));
+               std::to_string(kMost) +
+               (unit == 64 ? ", as padded_shape() makes of other sizes" : ""));
   }
   // `one_group`: whether there is one group only, which may have any number of rows.
   void group_size(int given, bool one_group) {

@@ -198,11 +198,13 @@ Status padded_shape(const WeightShape& shape, int group_size, PaddedShape* padde
   checker.range("n", shape.n, 1, kMost);
   checker.range("k", shape.k, 1, kMost);
   check_weight_types(shape, &checker);
-  checker.group_size(group_size, /*one_group=*/false);
+  const bool one_group = group_size == shape.k;  // a scale per column
+  checker.group_size(group_size, one_group);
   if (!checker.ok()) return checker.status();
   const auto round_up = [](int value, int unit) { return (value + unit - 1) / unit * unit; };
-  const int k = round_up(shape.k, std::max(kUnitK, group_size));
-  *padded = {round_up(shape.n, kUnitN), k, group_size > 0 ? k / group_size : 1};
+  const int rows = one_group ? 0 : group_size;
+  const int k = round_up(shape.k, std::max(kUnitK, rows));
+  *padded = {round_up(shape.n, kUnitN), k, rows > 0 ? k / rows : 1};
   return {};
 }
 
