@@ -82,6 +82,7 @@ typedef struct marlin_moe_gemm_config {
   int32_t threads;
   int32_t blocks_per_sm;
   int32_t stripe_slack;
+  int32_t gather_first;
 } marlin_moe_gemm_config;
 
 /* Launches the GEMM; `config` may be null. */
@@ -93,7 +94,8 @@ int marlin_moe_gemm_workspace_size(const marlin_moe_gemm_args* args,
                                    const marlin_moe_gemm_config* config, size_t* bytes);
 
 /* Sets *bytes to what suffices for every block size, configuration and n, and for every m up to
- * args->m; with act-order for every k up to args->k. */
+ * args->m, but for gather_first = 1 only where it would be chosen; with act-order for every k up to
+ * args->k. */
 int marlin_moe_gemm_max_workspace_size(const marlin_moe_gemm_args* args, size_t* bytes);
 
 /* Sets *config to the configuration that marlin_moe_gemm() takes for these shapes and types. The

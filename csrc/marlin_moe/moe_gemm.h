@@ -106,17 +106,21 @@ struct MoeGemmConfig {
   // Pipeline stages that a block's share of the work may grow by so that it ends where a tile ends,
   // which saves an exchange of partial sums; -1: chosen from the tile. 0 with sm90
   int stripe_slack = -1;
+  // Tiles of sm90 with 96 rows or more: 1 copies the rows of A into the workspace first, in the
+  // order in which tiles take them; 0 gathers them anew for each tile; -1: chosen. Others: 0 or -1
+  int gather_first = -1;
 };
 
 // Sets *bytes to the scratch memory that moe_gemm() needs for these arguments and this
 // configuration on the current device, whatever the pointers are. It has a place for the partial
 // sums of every thread block that the device holds at once, so it suffices for any routing and any
-// number of row blocks in use. It is 0 if no tile is split and nothing is gathered.
+// number of row blocks in use. It is 0 if no tile is split and nothing is gathered into it.
 Status moe_gemm_workspace_size(const MoeGemmArgs& args, std::size_t* bytes,
                                const MoeGemmConfig* config = nullptr);
 
 // The same for programs that allocate once: it suffices for every block size, configuration and n,
-// and for every m up to args.m. With act-order it suffices for every k up to args.k.
+// and for every m up to args.m, but not where a configuration asks for gather_first = 1 and the
+// library would not choose it. With act-order it suffices for every k up to args.k.
 Status moe_gemm_max_workspace_size(const MoeGemmArgs& args, std::size_t* bytes);
 
 // Sets *block_size to the one to align tokens with before calling moe_gemm() on the current device:

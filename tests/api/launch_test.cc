@@ -18,6 +18,7 @@
 #include "marlin_moe/moe_gemm.h"
 #include "marlin_moe/plan/sm90_tile.h"
 #include "marlin_moe/prepare/permute_columns.h"
+#include "marlin_moe/prepare/stage_rows.h"
 
 using marlin_moe::MoeGemmArgs;
 using marlin_moe::MoeGemmConfig;
@@ -50,13 +51,16 @@ enum Function {
   kLaunchKernel,
   kGetLastError,
   kPermuteColumns,
+  kStageRows,
   kNumFunctions
 };
 constexpr const char* kNames[kNumFunctions] = {
-    "cudaGetDevice",    "cudaDeviceGetAttribute", "cudaFuncGetAttributes", "cudaFuncSetAttribute",
-    "cudaOccupancy...", "cudaLaunchKernel",       "cudaGetLastError",      "permute_columns"};
+    "cudaGetDevice",        "cudaDeviceGetAttribute", "cudaFuncGetAttributes",
+    "cudaFuncSetAttribute", "cudaOccupancy...",       "cudaLaunchKernel",
+    "cudaGetLastError",     "permute_columns",        "stage_rows"};
 using Calls = std::array<int, kNumFunctions>;
 thread_local Calls calls{};
+thread_local marlin_moe::StageRowsArgs last_staged{};
 
 struct LaunchRecord {
   const void* function;
@@ -154,6 +158,11 @@ const char* cudaGetErrorString(cudaError_t) { return "an error"; }
 namespace marlin_moe {
 Status permute_columns(const PermuteColumnsArgs&, cudaStream_t) {
   ++calls[kPermuteColumns];
+  return {};
+}
+Status stage_rows(const StageRowsArgs& args, cudaStream_t) {
+  ++calls[kStageRows];
+  last_staged = args;
   return {};
 }
 }  // namespace marlin_moe
@@ -441,6 +450,65 @@ bool launched(void (*kernel)(const KernelParams)) {
 // Arguments that fill many blocks of any size.
 MoeGemmArgs many_rows(int block_size) { return arguments(4096, 8192, 4096, block_size); }
 
+// Rows of A that are copied into the workspace first: each block of rows that there may be has its
+// place there, behind the counters and before the partial sums.
+void check_gather_first() {
+  for (const int m : {1, 300, 4096}) {
+    const MoeGemmConfig config{64, 256, 384, 0, -1, 1};
+    MoeGemmArgs args = arguments(m, 1600, 64 * 40, 144);
+    std::size_t needed = 0;
+    expect(marlin_moe::moe_gemm_workspace_size(args, &needed, &config).ok(), "there is a size");
+    args.workspace_bytes = needed;
+    calls = {};
+    expect(marlin_moe::moe_gemm(args, &config).ok() && calls[kStageRows] == 1 &&
+               calls[kLaunchKernel] == 1,
+           "rows are gathered, then multiplied");
+    const KernelParams& params = last_launch.params;
+    const int ids = m * args.top_k;
+    const int blocks = std::min(ids, args.num_experts) + (ids - 1) / args.block_size;
+    const auto* rows = static_cast<const char*>(params.staged_a);
+    const std::size_t bytes = std::size_t{128} * 144 * 40 * static_cast<std::size_t>(blocks);
+    expect(rows == last_staged.out && last_staged.a == args.a && last_staged.block_rows == 144 &&
+               last_staged.row_bytes == 64 * 40 * 2 && last_staged.a_stride == args.a_stride * 2,
+           "the GEMM reads what was gathered");
+    expect(static_cast<const void*>(params.locks + marlin_moe::Sm90Tile::counters(static_cast<int>(
+                                                       last_launch.blocks))) <= rows &&
+               static_cast<const void*>(rows + bytes) <= params.partials,
+           "the rows have a place of their own");
+    args.workspace_bytes = needed - 1;
+    expect(marlin_moe::moe_gemm(args, &config).code == StatusCode::kInsufficientWorkspace,
+           "a byte less is refused");
+  }
+  MoeGemmConfig chosen;
+  std::size_t most = 0;
+  std::size_t needed = 0;
+  const MoeGemmArgs wide = many_rows(144);
+  expect(marlin_moe::moe_gemm_choose_config(wide, &chosen).ok() && chosen.gather_first == 1 &&
+             marlin_moe::moe_gemm(wide).ok() && last_launch.params.staged_a != nullptr,
+         "rows of wide layers are gathered first");
+  expect(marlin_moe::moe_gemm_workspace_size(wide, &needed).ok() &&
+             marlin_moe::moe_gemm_max_workspace_size(many_rows(8), &most).ok() && needed <= most,
+         "what suffices for all holds the rows");
+  for (const MoeGemmArgs& args : {many_rows(80), arguments(4096, 1600, 4096, 144)}) {
+    expect(marlin_moe::moe_gemm_choose_config(args, &chosen).ok() && chosen.gather_first == 0 &&
+               marlin_moe::moe_gemm(args).ok() && last_launch.params.staged_a == nullptr,
+           "tiles of few rows, and those of narrow layers, gather for themselves");
+  }
+  const MoeGemmConfig unknown{64, 256, 384, 0, -1, 2};
+  expect(
+      marlin_moe::moe_gemm(wide, &unknown)
+              .message.rfind("config.gather_first = 2 is not allowed; allowed: -1 (chosen), 0 or 1",
+                             0) == 0,
+      "other numbers are refused");
+  const MoeGemmConfig few{64, 512, 384, 0, -1, 1};
+  const MoeGemmConfig sm80{64, 128, 128, 0, -1, 1};
+  for (const Status& status :
+       {marlin_moe::moe_gemm(many_rows(80), &few), marlin_moe::moe_gemm(many_rows(48), &sm80)}) {
+    expect(status.message.rfind("config.gather_first = 1 is not allowed; allowed: -1 or 0", 0) == 0,
+           "tiles of few rows and other families are refused it");
+  }
+}
+
 // A launch of the sm90 family: its parameters are those of its tile.
 void check_sm90_launch() {
   using MARLIN_NAMESPACE_NAME::fake_sm90_tile;
@@ -474,6 +542,7 @@ void check_sm90_launch() {
              "partial sums and counters lie in the workspace");
     }
   }
+  check_gather_first();
   // A tile that is never cut needs no workspace.
   MoeGemmArgs whole = arguments(300, 1024, 128, 80);
   std::size_t needed = 1;
@@ -539,7 +608,7 @@ void check_block_sizes() {
     expect(status.ok(), "a block size is chosen: " + status.message);
     return size;
   };
-  expect(block_size(many_rows(0)) == 80, "many rows: blocks of sm90");
+  expect(block_size(many_rows(0)) == 144, "many rows: blocks of sm90");
   expect(block_size(arguments(1, 8192, 4096, 0)) == 8, "few rows: blocks of sm80");
   MoeGemmArgs atomic = many_rows(0);
   atomic.atomic_reduce = true;

@@ -76,6 +76,11 @@ class Kernel:
         )
 
     @property
+    def takes_staged_a(self) -> bool:
+        """Whether rows of A may be gathered before the GEMM (Sm90Tile::takes_staged_a())."""
+        return self.threads == SM90_THREADS and self.block_size >= 96
+
+    @property
     def types(self) -> tuple[str, str, str, str]:
         """(a_type, b_type, c_type, s_type)."""
         return self.a_type, self.b_type, self.c_type, self.s_type
@@ -210,6 +215,7 @@ class Case:
     tile: tuple[int, int, int] | None = None
     blocks_per_sm: int = 0
     stripe_slack: int = -1
+    gather_first: int = -1
     a_padding: int = 0
 
     @property
@@ -234,6 +240,7 @@ class Case:
         if self.tile:
             words.append("tile" + "x".join(map(str, self.tile)))
             words.append(f"per_sm{self.blocks_per_sm} slack{self.stripe_slack}")
+            words.append(f"gather{self.gather_first}")
         words += [w for w, on in (("bias", self.bias), ("weights", self.topk_weights)) if on]
         if self.a_padding:
             words.append(f"stride+{self.a_padding}")
@@ -334,6 +341,7 @@ def _forced_case(rng: random.Random, kernel: Kernel, key: WeightKey) -> Case:
         tile=kernel.tile,
         blocks_per_sm=kernel.blocks_per_sm if sm90 else rng.choice((0, 0, 1, 2)),
         stripe_slack=rng.choice((-1, 0) if sm90 else (-1, -1, 0, 1, 4, 1000)),
+        gather_first=rng.choice((0, 1) if kernel.takes_staged_a else (-1, 0)),
     )
 
 

@@ -199,6 +199,7 @@ def _config(context: Context) -> Change:
     config = dict(zip(("thread_k", "thread_n", "threads"), rng.choice(tiles), strict=True))
     config["blocks_per_sm"] = rng.choice((0, 0, 1, 1, 2, 3, 4, 100, -1, -_INT32_MAX))
     config["stripe_slack"] = rng.choice((-1, -1, 0, 1, 7, 1000, _INT32_MAX, -2, -_INT32_MAX))
+    config["gather_first"] = rng.choice((-1, -1, 0, 0, 1, 1, 2, -2, _INT32_MAX))
     if rng.random() < 0.4:
         config[rng.choice(list(config)[:3])] = rng.choice((0, -64, 32, 96, 192, 512, _INT32_MAX))
     if tuple(config.values())[:3] not in tiles:
@@ -215,6 +216,9 @@ def _config(context: Context) -> Change:
     if config["blocks_per_sm"] < 0 or config["stripe_slack"] < -1:
         return Change(context.past_shape, config=config)
     if kernel.threads == SM90_THREADS and config["stripe_slack"] > 0:
+        return Change(context.past_shape, config=config)
+    most_gather = 1 if kernel.takes_staged_a else 0
+    if not -1 <= config["gather_first"] <= most_gather:
         return Change(context.past_shape, config=config)
     if config["blocks_per_sm"] > 0:
         return Change(EITHER, config=config, word="blocks_per_sm")

@@ -55,7 +55,7 @@ class MoeGemmLibrary:
         return value
 
     def config(self, **fields: int) -> Any:
-        return self.Config(**fields)
+        return self.Config(**{"stripe_slack": -1, "gather_first": -1, **fields})
 
     def config_dict(self, config: Any) -> dict[str, int]:
         return {name: getattr(config, name) for name, _ in self.Config._fields_}

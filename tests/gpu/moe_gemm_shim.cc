@@ -58,7 +58,8 @@
   FIELD(int32, thread_n)            \
   FIELD(int32, threads)             \
   FIELD(int32, blocks_per_sm)       \
-  FIELD(int32, stripe_slack)
+  FIELD(int32, stripe_slack)        \
+  FIELD(int32, gather_first)
 
 #define MOE_GEMM_TEST_DECLARE(type, name) type name;
 #define MOE_GEMM_TEST_DESCRIBE(type, name) #type " " #name ";"
@@ -117,11 +118,13 @@ moe::MoeGemmConfig from_test(const TestConfig& in) {
   out.threads = in.threads;
   out.blocks_per_sm = in.blocks_per_sm;
   out.stripe_slack = in.stripe_slack;
+  out.gather_first = in.gather_first;
   return out;
 }
 
 TestConfig to_test(const moe::MoeGemmConfig& in) {
-  return TestConfig{in.thread_k, in.thread_n, in.threads, in.blocks_per_sm, in.stripe_slack};
+  return TestConfig{in.thread_k,      in.thread_n,     in.threads,
+                    in.blocks_per_sm, in.stripe_slack, in.gather_first};
 }
 
 // Argument sets that a timing loop goes round, and the configuration that all of them use.

@@ -399,6 +399,7 @@ class Problem:
             threads=threads,
             blocks_per_sm=case.blocks_per_sm,
             stripe_slack=case.stripe_slack,
+            gather_first=case.gather_first,
         )
 
     def kernel(self, config: Any) -> Kernel:

@@ -83,7 +83,8 @@ void add_problem(Line& line, const marlin_moe::MoeGemmArgs& args) {
 void add_config(Line& line, const marlin_moe::MoeGemmConfig* config) {
   if (config == nullptr) return;
   line("thread_k", config->thread_k)("thread_n", config->thread_n)("threads", config->threads)(
-      "blocks_per_sm", config->blocks_per_sm)("stripe_slack", config->stripe_slack);
+      "blocks_per_sm", config->blocks_per_sm)("stripe_slack", config->stripe_slack)(
+      "gather_first", config->gather_first);
 }
 
 }  // namespace
@@ -136,7 +137,7 @@ int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_t
 Status moe_gemm_choose_config(const MoeGemmArgs& args, MoeGemmConfig* config) {
   Line line("moe_gemm_choose_config");
   add_problem(line, args);
-  *config = {128, 64, 256, 2, 3};
+  *config = {128, 64, 256, 2, 3, 1};
   return line.done();
 }
 

@@ -412,7 +412,7 @@ def test_moe_gemm(stub: Stub) -> None:
         top_k=TOP_K,
         topk_weights=topk_weights,
         expert_parallel=True,
-        config=GemmConfig(64, 128, 128, 1, 2),
+        config=GemmConfig(64, 128, 128, 1, 2, 1),
     )
     assert (out.shape, out.dtype) == ((M * TOP_K, N), "bfloat16")
     fields = fields_of(stub, "moe_gemm")
@@ -453,6 +453,7 @@ def test_moe_gemm(stub: Stub) -> None:
         "threads": 128,
         "blocks_per_sm": 1,
         "stripe_slack": 2,
+        "gather_first": 1,
     }
 
 
@@ -539,7 +540,7 @@ def test_the_choice_of_a_kernel(stub: Stub) -> None:
     found = marlin_moe.moe_gemm_choose_config(
         Tensor((M, K), "bfloat16"), weights, top_k=TOP_K, block_size=8
     )
-    assert found == GemmConfig(128, 64, 256, 2, 3)
+    assert found == GemmConfig(128, 64, 256, 2, 3, 1)
     fields = stub.call("moe_gemm_choose_config")
     assert (fields["m"], fields["top_k"], fields["block_size"]) == (M, TOP_K, 8)
 

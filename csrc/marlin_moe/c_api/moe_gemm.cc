@@ -96,8 +96,8 @@ class GivenConfig {
   explicit GivenConfig(const marlin_moe_gemm_config* config) : given_(config != nullptr) {
     if (given_) status_ = check_config_size(*config);
     if (!given_ || !status_.ok()) return;
-    config_ = {config->thread_k, config->thread_n, config->threads, config->blocks_per_sm,
-               config->stripe_slack};
+    config_ = {config->thread_k,      config->thread_n,     config->threads,
+               config->blocks_per_sm, config->stripe_slack, config->gather_first};
   }
   const Status& status() const { return status_; }
   const MoeGemmConfig* get() const { return given_ ? &config_ : nullptr; }
@@ -149,9 +149,9 @@ int marlin_moe_gemm_choose_config(const marlin_moe_gemm_args* args,
   if (status.ok()) status = marlin_moe::check_config_size(*config);
   if (status.ok()) status = marlin_moe::moe_gemm_choose_config(converted, &chosen);
   if (status.ok()) {
-    *config =
-        marlin_moe_gemm_config{config->struct_size, chosen.thread_k,      chosen.thread_n,
-                               chosen.threads,      chosen.blocks_per_sm, chosen.stripe_slack};
+    *config = marlin_moe_gemm_config{config->struct_size, chosen.thread_k,      chosen.thread_n,
+                                     chosen.threads,      chosen.blocks_per_sm, chosen.stripe_slack,
+                                     chosen.gather_first};
   }
   return marlin_moe::report(status);
 }

@@ -21,16 +21,16 @@ class GivenConfig {
   explicit GivenConfig(ffi::AnyView given) {
     if (given == nullptr) return;
     const auto numbers = given.try_cast<ffi::Array<ffi::Any>>();
-    if (!numbers || numbers->size() != 5) {
+    if (!numbers || numbers->size() != 6) {
       refuse("config", describe(given),
-             "(thread_k, thread_n, threads, blocks_per_sm, stripe_slack)");
+             "(thread_k, thread_n, threads, blocks_per_sm, stripe_slack, gather_first)");
     }
     const auto number = [&](const char* name, std::int64_t i) {
       return to_int(name, (*numbers)[i]);
     };
-    config_ = {number("config.thread_k", 0), number("config.thread_n", 1),
-               number("config.threads", 2), number("config.blocks_per_sm", 3),
-               number("config.stripe_slack", 4)};
+    config_ = {number("config.thread_k", 0),     number("config.thread_n", 1),
+               number("config.threads", 2),      number("config.blocks_per_sm", 3),
+               number("config.stripe_slack", 4), number("config.gather_first", 5)};
     given_ = true;
   }
   const MoeGemmConfig* get() const { return given_ ? &config_ : nullptr; }
@@ -135,8 +135,8 @@ static ffi::Array<std::int64_t> choose_config(ffi::AnyView a, ffi::AnyView weigh
   call.stream();  // the choice is the device's
   MoeGemmConfig config;
   check(moe_gemm_choose_config(args, &config));
-  return {config.thread_k, config.thread_n, config.threads, config.blocks_per_sm,
-          config.stripe_slack};
+  return {config.thread_k,      config.thread_n,     config.threads,
+          config.blocks_per_sm, config.stripe_slack, config.gather_first};
 }
 
 static int block_size_for(ffi::AnyView m, ffi::AnyView num_experts, ffi::AnyView top_k,

@@ -17,6 +17,11 @@ inline bool is_act_order(const MoeGemmArgs& args) { return args.group_size == kG
 // which only the size of grids depends on.
 std::int64_t max_padded_ids(const MoeGemmArgs& args);
 
+// Bytes of a row of A.
+inline std::int64_t row_bytes(const MoeGemmArgs& args) {
+  return static_cast<std::int64_t>(args.k) * args.a_type.size_bits() / 8;
+}
+
 // Types, shape and groups. Which of them go together the kernels that were built decide.
 Status check_problem(const MoeGemmArgs& args);
 

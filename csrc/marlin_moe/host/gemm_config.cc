@@ -165,6 +165,12 @@ static Status check_rest(const MoeGemmArgs& args, const MoeGemmConfig& given,
     return invalid("config.stripe_slack", given.stripe_slack,
                    stripes ? "-1 (chosen), 0 or more" : "-1 or 0: tiles of sm90 have no stripes");
   }
+  const bool staged = !stripes && Sm90Tile::takes_staged_a(args.block_size);
+  if (given.gather_first < -1 || given.gather_first > (staged ? 1 : 0)) {
+    return invalid(
+        "config.gather_first", given.gather_first,
+        staged ? "-1 (chosen), 0 or 1" : "-1 or 0: 1 is for tiles of sm90 with 96 rows or more");
+  }
   if (!covers_k(*kernel.tile, args.k)) {
     return invalid("config.thread_k", given.thread_k, "a divisor of k = " + std::to_string(args.k));
   }
@@ -182,6 +188,9 @@ Status choose_config(const MoeGemmArgs& args, const DeviceInfo& device, const Mo
   if (config.blocks_per_sm == 0 || config.blocks_per_sm > most) config.blocks_per_sm = most;
   if (config.stripe_slack == -1) {
     config.stripe_slack = choice->kernel.tile->family->is_sm90() ? 0 : kDefaultStripeSlack;
+  }
+  if (config.gather_first == -1) {
+    config.gather_first = gathers_first(args, *choice->kernel.tile, device) ? 1 : 0;
   }
   return {};
 }

@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <string>
 
 #include "gemm_arguments.h"
 #include "kernel_messages.h"
+#include "marlin_moe/prepare/stage_rows.h"
 #include "tile_cost.h"
 
 namespace marlin_moe {
@@ -44,18 +46,36 @@ static std::size_t permuted_a_bytes(const MoeGemmArgs& args) {
   return static_cast<std::size_t>(args.m) * args.top_k * args.k * 2;
 }
 
+static std::size_t staged_a_bytes(const MoeGemmArgs& args) {
+  return staged_bytes(max_padded_ids(args), row_bytes(args));
+}
+
+// The most that sm90's tiles take where that is chosen, whatever the block size and n.
+static std::size_t max_staged_a_bytes(const MoeGemmArgs& args, const DeviceInfo& device) {
+  MoeGemmArgs widest = args;
+  widest.n = std::numeric_limits<int>::max() / 2;
+  std::size_t most = 0;
+  for (const BuiltTile& tile : built_tiles()) {
+    if (!serves(tile, args, device) || !gathers_first(widest, tile, device)) continue;
+    widest.block_size = tile.rows;
+    most = std::max(most, staged_a_bytes(widest));
+  }
+  return most;
+}
+
 // Partial sums come last, because only their size depends on the configuration. Atomic additions
 // need zeros to start from, whatever was called before: there A lies behind all that they may use.
 static WorkspaceLayout workspace_layout(const MoeGemmArgs& args, const LaunchPlan& plan) {
   const DeviceInfo& device = *plan.device;
-  const std::size_t permuted = permuted_a_bytes(args);
+  const std::size_t gathered =
+      plan.config.gather_first == 1 ? staged_a_bytes(args) : permuted_a_bytes(args);
   const bool splits = plan.k_splits > 1;
   const std::size_t partials =
       splits ? partial_bytes(*plan.kernel.tile, plan.config.blocks_per_sm, device) : 0;
   const std::size_t first = lock_bytes(device);
-  WorkspaceLayout layout{first + align_up(permuted), first, 0};
+  WorkspaceLayout layout{first + align_up(gathered), first, 0};
   if (args.atomic_reduce) layout = {first, first + max_partial_bytes(device), 0};
-  if (permuted != 0) layout.bytes = layout.permuted_a + permuted;
+  if (gathered != 0) layout.bytes = layout.gathered_a + gathered;
   if (splits) layout.bytes = std::max(layout.bytes, layout.partials + partials);
   return layout;
 }
@@ -88,7 +108,8 @@ Status plan_launch(const MoeGemmArgs& args, const MoeGemmConfig* given, LaunchPl
 }
 
 std::size_t max_workspace_bytes(const MoeGemmArgs& args, const DeviceInfo& device) {
-  return lock_bytes(device) + max_partial_bytes(device) + align_up(permuted_a_bytes(args));
+  const std::size_t gathered = std::max(permuted_a_bytes(args), max_staged_a_bytes(args, device));
+  return lock_bytes(device) + max_partial_bytes(device) + align_up(gathered);
 }
 
 static bool log_enabled() {
@@ -104,11 +125,12 @@ void log_plan(const MoeGemmArgs& args, const LaunchPlan& plan) {
   const std::string kernel = describe_kernel(args, &plan.config, *plan.device);
   std::fprintf(stderr,
                "marlin_moe: m %d, n %d, k %d, %d experts, top_k %d: %s; family %s, %d blocks per "
-               "multiprocessor of %d, stripe_slack %d, %d bytes of shared memory; %s\n",
+               "multiprocessor of %d, stripe_slack %d, gather_first %d, %d bytes of shared memory; "
+               "%s\n",
                args.m, args.n, args.k, args.num_experts, args.top_k, kernel.c_str(),
                plan.kernel.tile->family->name, plan.config.blocks_per_sm,
-               plan.device->multiprocessors, plan.config.stripe_slack, plan.kernel.shared_bytes,
-               plan.reason);
+               plan.device->multiprocessors, plan.config.stripe_slack, plan.config.gather_first,
+               plan.kernel.shared_bytes, plan.reason);
 }
 
 }  // namespace marlin_moe

@@ -14,7 +14,7 @@ inline constexpr std::size_t kWorkspaceAlignment = 256;
 // that one call has used serves another of any shape.
 struct WorkspaceLayout {
   std::size_t partials;    // [blocks, rows, thread_n], float32
-  std::size_t permuted_a;  // act-order: the gathered rows of A
+  std::size_t gathered_a;  // rows of A: act-order's, or the stages of sm90
   std::size_t bytes;       // in all; 0 if nothing of it is used
 };
 

@@ -6,6 +6,7 @@
 #include "gemm_arguments.h"
 #include "launch_plan.h"
 #include "marlin_moe/prepare/permute_columns.h"
+#include "marlin_moe/prepare/stage_rows.h"
 
 namespace marlin_moe {
 
@@ -91,7 +92,8 @@ static KernelParams kernel_params(const MoeGemmArgs& args, const LaunchPlan& pla
 }
 
 // Act-order: gathers A's columns into the workspace and makes the kernel read them there.
-static Status gather_a(const MoeGemmArgs& args, const LaunchPlan& plan, KernelParams* params) {
+static Status gather_columns(const MoeGemmArgs& args, const LaunchPlan& plan,
+                             KernelParams* params) {
   PermuteColumnsArgs permute{};
   permute.a = args.a;
   permute.a_stride = args.a_stride;
@@ -105,19 +107,39 @@ static Status gather_a(const MoeGemmArgs& args, const LaunchPlan& plan, KernelPa
   permute.block_size = args.block_size;
   permute.max_ids = static_cast<int>(max_padded_ids(args));
   permute.k = args.k;
-  permute.out = workspace_at(args, plan.workspace.permuted_a);
+  permute.out = workspace_at(args, plan.workspace.gathered_a);
   params->a = permute.out;
   params->a_stride = args.k;
   params->a_row_divisor = 1;
   return permute_columns(permute, args.stream);
 }
 
+// sm90: copies A's rows into the workspace in the order of the tiles, and makes the kernel read
+// them there.
+static Status gather_rows(const MoeGemmArgs& args, const LaunchPlan& plan, KernelParams* params) {
+  StageRowsArgs stage{};
+  stage.a = args.a;
+  stage.a_stride = args.a_stride * args.a_type.size_bits() / 8;
+  stage.row_bytes = row_bytes(args);
+  stage.sorted_token_ids = args.sorted_token_ids;
+  stage.expert_ids = args.expert_ids;
+  stage.num_tokens_past_padded = args.num_tokens_past_padded;
+  stage.num_ids = args.m * args.top_k;
+  stage.num_experts = args.num_experts;
+  stage.top_k = args.top_k;
+  stage.block_rows = args.block_size;
+  stage.max_ids = static_cast<int>(max_padded_ids(args));
+  stage.out = workspace_at(args, plan.workspace.gathered_a);
+  params->staged_a = stage.out;
+  return stage_rows(stage, args.stream);
+}
+
 static Status launch(const MoeGemmArgs& args, const LaunchPlan& plan) {
   KernelParams params = kernel_params(args, plan);
-  if (is_act_order(args)) {
-    Status status = gather_a(args, plan, &params);
-    if (!status.ok()) return status;
-  }
+  Status status;
+  if (is_act_order(args)) status = gather_columns(args, plan, &params);
+  if (plan.config.gather_first == 1) status = gather_rows(args, plan, &params);
+  if (!status.ok()) return status;
   void* arguments[] = {&params};
   return cuda_status(
       cudaLaunchKernel(reinterpret_cast<const void*>(plan.kernel.function),

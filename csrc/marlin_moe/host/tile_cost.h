@@ -27,4 +27,12 @@ inline double tile_cost(const MoeGemmArgs& args, const BuiltTile& tile, const De
   return marlin_cost(problem, tile.rows, args.a_type.size_bits());
 }
 
+// Whether the rows of A are gathered before the GEMM rather than by each tile for itself.
+inline bool gathers_first(const MoeGemmArgs& args, const BuiltTile& tile,
+                          const DeviceInfo& device) {
+  return tile.family->is_sm90() &&
+         sm90_gathers_first(sm90_problem(args, device),
+                            {tile.rows, tile.thread_n, tile.blocks_per_sm});
+}
+
 }  // namespace marlin_moe

@@ -57,6 +57,9 @@ struct KernelParams {
   // are 64 deep there, stripe_slack and atomic_reduce are not read.
   int k_splits;
   int num_experts;  // 0 … num_experts - 1 are experts; blocks with any other number are skipped
+  // The family sm90: A as prepare/stage_rows.h leaves it for the kernel's tile; null: the kernel
+  // gathers rows of `a`.
+  const void* staged_a;
 };
 
 }  // namespace MARLIN_NAMESPACE_NAME

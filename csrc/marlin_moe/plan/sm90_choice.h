@@ -110,6 +110,16 @@ inline double sm90_cost(const Sm90Problem& problem, const Sm90TileId& tile) {
   return std::max(compute, memory) + 0.15 * std::min(compute, memory);
 }
 
+// Whether to gather the rows of A before the GEMM, into memory. That costs each row once, and saves
+// something for each tile of the row, if the tile is one that waits for rows rather than for
+// weights: with many of them, most of them tokens.
+inline bool sm90_gathers_first(const Sm90Problem& problem, const Sm90TileId& tile) {
+  constexpr int kFewestTiles = 24;
+  const int n_tiles = (problem.n + tile.thread_n - 1) / tile.thread_n;
+  return Sm90Tile::takes_staged_a(tile.rows) && n_tiles >= kFewestTiles &&
+         problem.ids >= 0.5 * tile.rows * problem.num_experts;
+}
+
 // The best of the `count` tiles from `first` on; `count` is at least one.
 inline Sm90TileId choose_sm90_tile(const Sm90Problem& problem, const Sm90TileId* first, int count) {
   return *std::min_element(first, first + count, [&](const Sm90TileId& a, const Sm90TileId& b) {

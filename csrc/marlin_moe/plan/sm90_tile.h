@@ -77,8 +77,19 @@ struct Sm90Tile {
   MARLIN_HOST_DEVICE constexpr int scale_row_bytes() const { return thread_n * s_bits / 8; }
   MARLIN_HOST_DEVICE constexpr int zero_point_row_bytes() const { return thread_n / 2; }
 
+  // Where 16 bytes of a row of A lie in a stage: chunks of a row are exchanged by XOR, as wgmma
+  // expects (wgmma.cuh).
+  static MARLIN_HOST_DEVICE constexpr int a_chunk_offset(int row, int chunk) {
+    return row * kStageRowBytes + (chunk ^ row % 8) * 16;
+  }
+  // Whether kernels of tiles with as many rows take A staged (prepare/stage_rows.h). Those with
+  // fewer wait for weights, not for A.
+  static MARLIN_HOST_DEVICE constexpr bool takes_staged_a(int rows) { return rows >= 96; }
+  // Rows of A in a stage.
+  MARLIN_HOST_DEVICE constexpr int a_bytes() const { return rows * kStageRowBytes; }
+
   // A stage: rows of A, pieces of B, scales, zero points.
-  MARLIN_HOST_DEVICE constexpr int b_offset() const { return rows * kStageRowBytes; }
+  MARLIN_HOST_DEVICE constexpr int b_offset() const { return a_bytes(); }
   MARLIN_HOST_DEVICE constexpr int scales_offset() const {
     return b_offset() + kStageBlocks * pieces() * piece_bytes();
   }

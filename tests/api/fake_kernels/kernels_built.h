@@ -13,6 +13,7 @@
   MarlinSm90(sm90, kFloat16, 48, 512, 1) \
   MarlinSm90(sm90, kFloat16, 80, 512, 1) \
   MarlinSm90(sm90, kFloat16, 80, 256, 2) \
+  MarlinSm90(sm90, kFloat16, 144, 256, 1) \
   Marlin(sm80, kFloat16, 8, 128, 128, 256) \
   Marlin(sm80, kFloat16, 16, 128, 128, 256) \
   Marlin(sm80, kFloat16, 16, 64, 128, 128) \

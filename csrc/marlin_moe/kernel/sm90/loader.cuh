@@ -1,8 +1,9 @@
 // The loading warpgroup: keeps the stages full, and tells the others what a tile's rows are.
 //
-// Rows of A are gathered by the block's ids, 16 bytes for each thread: eight threads have a row's
-// part of a stage, sixteen rows go at a time. Weights, scales and zero points of a stage are
-// rows of neighbouring bytes, which one thread has the copy engine bring.
+// Weights, scales and zero points of a stage are rows of neighbouring bytes, which one thread has
+// the copy engine bring. So it does with A where it is staged, one piece for each stage. Otherwise
+// rows of A are gathered by the block's ids, 16 bytes for each thread: eight threads have a row's
+// part of a stage, sixteen rows go at a time.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +33,7 @@ class Loader {
       int id[kPasses];
       load_ids(block, id);  // while the expert is loaded, too
       begin_tile(id, uniform(blocks.expert(block)), uniform(work.tile.n_tile));
+      if (staged()) a_[0] = block * (params_.tile_stages * kStageChunks);
       const int k_begin = uniform(work.k_begin);
       const int k_end = uniform(work.k_end);
 #pragma unroll 1
@@ -42,9 +44,14 @@ class Loader {
  private:
   static constexpr Sm90Tile kTile = Traits::kTile;
   static constexpr int kChunks = Sm90Tile::kStageRowBytes / 16;  // that a stage has of a row of A
+  static constexpr int kStageChunks = kTile.a_bytes() / 16;
   static constexpr int kRowsPerPass = Sm90Tile::kLoaders / kChunks;
   static constexpr int kPasses = (Traits::kRows + kRowsPerPass - 1) / kRowsPerPass;
   static_assert(kRowsPerPass == 16, "SharedLayout::init_barriers() counts the rows' first threads");
+
+  __device__ __forceinline__ bool staged() const {
+    return Sm90Tile::takes_staged_a(Traits::kRows) && params_.staged_a != nullptr;
+  }
 
   __device__ __forceinline__ bool in_tile(int pass) const {
     return Traits::kRows % kRowsPerPass == 0 || row_ + pass * kRowsPerPass < Traits::kRows;
@@ -89,25 +96,41 @@ class Loader {
     const SharedAddress stage = shared_.stage(stage_.index);
     const SharedAddress full = shared_.stage_full(stage_.index);
     if (thread_ == 0) {
-      arrive_and_expect(full, stage_bulk_bytes());
+      arrive_and_expect(full, stage_bulk_bytes() + (staged() ? kTile.a_bytes() : 0));
+      if (staged()) copy_rows(k_stage, stage, full);
       load_weights(k_stage, stage, full);
       load_scales(k_stage, stage, full);
     }
+    if (staged()) {
+      arrive(full);
+    } else {
+      gather_rows(k_stage, stage);
+      arrive_after_copies(full);
+    }
+    stage_.advance();
+  }
+
+  __device__ __forceinline__ void copy_rows(int k_stage, SharedAddress stage,
+                                            SharedAddress full) const {
+    const std::uint64_t chunk = std::uint64_t{a_[0]} + k_stage * kStageChunks;
+    copy_bulk(stage, static_cast<const char*>(params_.staged_a) + chunk * 16, kTile.a_bytes(),
+              full);
+  }
+
+  __device__ __forceinline__ void gather_rows(int k_stage, SharedAddress stage) const {
     const int k_byte = k_stage * Sm90Tile::kStageRowBytes + chunk_ * 16;
     const char* a = static_cast<const char*>(params_.a) + k_byte;
     // Only a stage of 8-bit activations can reach beyond k. There are zeros.
     const bool in_k = !Traits::kA8 || k_byte < params_.k;
-    // The swizzle that wgmma expects; it is the same in every pass.
-    const SharedAddress to = stage + row_ * 128 + (chunk_ ^ row_ % 8) * 16;
+    // Chunks are exchanged alike in every pass.
+    const SharedAddress to = stage + Sm90Tile::a_chunk_offset(row_, chunk_);
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
       if (in_tile(pass)) {
-        copy_async_16(to + pass * kRowsPerPass * 128, a + std::uint64_t{a_[pass]} * 16,
-                      in_k && is_token(pass));
+        copy_async_16(to + pass * kRowsPerPass * Sm90Tile::kStageRowBytes,
+                      a + std::uint64_t{a_[pass]} * 16, in_k && is_token(pass));
       }
     }
-    arrive_after_copies(full);
-    stage_.advance();
   }
 
   // Pieces of B that cover n.
@@ -222,8 +245,10 @@ class Loader {
   int first_column_;
   int columns_;  // that are columns of C
   const char* b_;
-  unsigned tokens_;      // a bit for each of the thread's rows that is not padding
-  unsigned a_[kPasses];  // where the rows begin in A, in units of 16 bytes
+  unsigned tokens_;  // a bit for each of the thread's rows that is not padding
+  // In units of 16 bytes: where the rows begin in A; where A is staged, the first one says where
+  // the tile's stages begin.
+  unsigned a_[kPasses];
 };
 
 }  // namespace marlin_moe::sm90

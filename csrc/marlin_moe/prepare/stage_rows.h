@@ -1,0 +1,46 @@
+// Copies rows of A in the order in which tiles of the sm90 family take them.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "marlin_moe/moe_gemm.h"
+#include "marlin_moe/plan/sm90_tile.h"
+
+namespace marlin_moe {
+
+// Arguments of stage_rows(); device pointers, aligned to 16 bytes.
+struct StageRowsArgs {
+  const void* a;           // [rows, row_bytes]
+  std::int64_t a_stride;   // bytes between rows of A, a multiple of 16
+  std::int64_t row_bytes;  // of a row of A, a multiple of 16
+  const int* sorted_token_ids;
+  const int* expert_ids;
+  const int* num_tokens_past_padded;
+  int num_ids;      // ids from 0 to num_ids - 1 are tokens, others are padding
+  int num_experts;  // entries of expert_ids from 0 to num_experts - 1 are experts, others are none
+  int top_k;        // id / top_k is the row of A
+  int block_rows;   // ids per entry of expert_ids
+  int max_ids;      // about *num_tokens_past_padded; any number is right
+  // [blocks, stages, block_rows, 128 bytes]: 128 bytes of each row of a block, then the next ones.
+  // Within a stage, chunks lie as Sm90Tile::a_chunk_offset() says. Padding, and what is beyond a
+  // row's end, is 0.
+  void* out;
+};
+
+// Pieces of 128 bytes that cover a row.
+constexpr std::int64_t row_stages(std::int64_t row_bytes) {
+  return (row_bytes + Sm90Tile::kStageRowBytes - 1) / Sm90Tile::kStageRowBytes;
+}
+
+// Bytes of `out` for `ids` entries of sorted_token_ids.
+constexpr std::size_t staged_bytes(std::int64_t ids, std::int64_t row_bytes) {
+  return static_cast<std::size_t>(ids * row_stages(row_bytes) * Sm90Tile::kStageRowBytes);
+}
+
+// Launches the copy on `stream`. Rows of blocks without an expert are left as they are.
+Status stage_rows(const StageRowsArgs& args, cudaStream_t stream);
+
+}  // namespace marlin_moe
