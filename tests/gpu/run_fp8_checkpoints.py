@@ -35,7 +35,7 @@ class Matrix:
     """A matrix of all experts.
 
     Attributes:
-      weights: float8_e4m3fn [experts, n, k].
+      weights: uint8 [experts, n, k] of e4m3, since not all of PyTorch takes float8_e4m3fn.
       scales: float32 [experts, scales along n, scales along k].
       columns: columns of n that share a scale.
       rows: rows of k that share a scale.
@@ -51,7 +51,8 @@ class Matrix:
         n, k = self.weights.shape[1:]
         scales = self.scales[expert].repeat_interleave(self.columns, 0)[:n]
         scales = scales.repeat_interleave(self.rows, 1)[:, :k]
-        return (self.weights[expert].to(torch.float32) * scales).T
+        values = self.weights[expert].view(torch.float8_e4m3fn).to(torch.float32)
+        return (values * scales).T
 
     def cut(self, n: slice, k: slice) -> Matrix:
         """Returns a shard, cut between blocks."""
@@ -63,7 +64,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A layer's matrices; `parts` of gate and up are side by side in one GEMM."""
+    """A layer's matrices; gate and up are side by side in one GEMM."""
 
     gate: Matrix
     up: Matrix
@@ -84,7 +85,7 @@ def make_matrix(n: int, k: int, columns: int, rows: int, device: str) -> Matrix:
     weights = (torch.randn((experts, n, k), device=device) * 100).clamp(-448, 448)
     shape = (experts, -(-n // columns), -(-k // rows))
     scales = (torch.rand(shape, device=device) + 0.5) / (100 * k**0.5)
-    return Matrix(weights.to(torch.float8_e4m3fn), scales, columns, rows)
+    return Matrix(weights.to(torch.float8_e4m3fn).view(torch.uint8), scales, columns, rows)
 
 
 def make_checkpoint(blocks: bool, device: str) -> Checkpoint:
