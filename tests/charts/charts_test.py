@@ -14,6 +14,7 @@ import charts
 import matplotlib
 import pytest
 import results
+import tables
 from matplotlib import font_manager
 
 README = Path(os.environ["README"])
@@ -71,13 +72,34 @@ def test_means_are_those_of_the_points() -> None:
     """Against figures that the benchmarks printed, or that were worked out by hand."""
     text = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
     points = json.loads((DOCS / "benchmarks" / results.HUMMING_GEMM).read_text())["points"]
-    logs = 1.0
+    product, layers = 1.0, 0
     for point in (p for p in points if p["case"] == "bf16_u4b8_g128" and p["m"] == 4096):
         sides = point["sides"]
         best = min(sides["indexed"]["us"], sides["grouped"]["us"])
-        logs *= best / sides["ours"]["us"]
-    row = re.search(r"<!-- table: humming-means -->.*?`bf16_u4b8_g128` \|(.*?)\n", text, re.DOTALL)
-    assert row and row[1].split("|")[7].strip() == f"{logs ** (1 / 6):.2f}"
+        product *= best / sides["ours"]["us"]
+        layers += 1
+    table = r"<!-- table: humming-means -->\s*(\|.*?)\n.*?(\| `bf16_u4b8_g128` .*?)\n"
+    rows = re.search(table, text, re.DOTALL)
+    assert rows and layers > 1
+    column = [cell.strip() for cell in rows[1].split("|")].index("4,096")
+    assert rows[2].split("|")[column].strip() == f"{product ** (1 / layers):.2f}"
+
+
+def test_points_that_were_not_timed_leave_their_cells_empty() -> None:
+    timed = {"ours": {"us": 2.0}, "indexed": {"us": 3.0}, "grouped": {"us": 4.0}}
+    points = [
+        {"layer": "mixtral_gate_up", "case": case, "m": m, "sides": timed}
+        for case, tokens in (("bf16_fp8_ch", (256,)), ("bf16_u4b8_g128", (1, 256)))
+        for m in tokens
+    ]
+    vllm, compiled = (
+        results.read(DOCS / "benchmarks" / name)
+        for name in (results.VLLM_GEMM, results.VLLM_COMPILE)
+    )
+    humming = results.Results("2026-01-01", {"a": "b"}, {"device": "c"}, points)
+    found = tables.all_tables(vllm, humming, compiled)
+    assert "| `bf16_fp8_ch` | 1 | - | 1.50 | 1.50 | 1.50 |" in found["humming-means"]
+    assert "| mixtral_gate_up | bf16_fp8_ch | - | 2 / 3 / 4 |" in found["humming-points"]
 
 
 def gemm_vllm() -> dict[str, Any]:

@@ -26,13 +26,22 @@ class TableError(Exception):
     """A document asks for a table that there is not."""
 
 
+# Of a point that was not timed.
+_NONE = "-"
+
+
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [headings, ["---"] * len(headings), *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
+def _headings(tokens: Sequence[int]) -> list[str]:
+    return [f"{count:,}" for count in tokens]
+
+
 def _means(results: Results, ratio: Callable[[Point], float]) -> str:
     """Geometric means over layers: a row for each case, a column for each number of tokens."""
+    tokens = sorted(ordered(results.points, "m"))
     rows = []
     for case in ordered(results.points, "case"):
         of_case = [p for p in results.points if p["case"] == case]
@@ -40,19 +49,20 @@ def _means(results: Results, ratio: Callable[[Point], float]) -> str:
         means = means_by_tokens(results.points, ratio, case, layers)
         all_points = geometric_mean(ratio(p) for p in of_case)
         least = min(ratio(p) for p in of_case)
-        cells = [f"{value:.2f}" for value in (*means.values(), all_points, least)]
-        rows.append([f"`{case}`", str(len(layers)), *cells])
-    tokens = [f"{count:,}" for count in ordered(results.points, "m")]
-    return _table(["case", "layers", *tokens, "all", "least"], rows)
+        cells = [f"{means[count]:.2f}" if count in means else _NONE for count in tokens]
+        ends = [f"{all_points:.2f}", f"{least:.2f}"]
+        rows.append([f"`{case}`", str(len(layers)), *cells, *ends])
+    return _table(["case", "layers", *_headings(tokens), "all", "least"], rows)
 
 
 def _points(results: Results, cell: Callable[[Point], str]) -> str:
     """Every point: a row for each layer and case, a column for each number of tokens."""
-    rows: dict[tuple[str, str], list[str]] = {}
+    tokens = sorted(ordered(results.points, "m"))
+    rows: dict[tuple[str, str], dict[int, str]] = {}
     for point in results.points:
-        rows.setdefault((point["layer"], point["case"]), []).append(cell(point))
-    tokens = [f"{count:,}" for count in ordered(results.points, "m")]
-    return _table(["layer", "case", *tokens], [[*key, *cells] for key, cells in rows.items()])
+        rows.setdefault((point["layer"], point["case"]), {})[point["m"]] = cell(point)
+    cells = [[*key, *(row.get(count, _NONE) for count in tokens)] for key, row in rows.items()]
+    return _table(["layer", "case", *_headings(tokens)], cells)
 
 
 def _vllm_cell(point: Point) -> str:
