@@ -23,7 +23,6 @@ that is neither PyTorch nor CuPy, on the legacy default stream. Tensors have to 
 with any other asynchronous call; ExpertWeights keep theirs alive.
 
 Devices. All tensors of a call are on one CUDA device, which the call makes current while it runs.
-What the library asks of a device it asks once: there must be no cudaDeviceReset() between calls.
 
 Errors are subclasses of MarlinMoeError; they name the argument, what was given and what is allowed,
 and come before the launch that they concern. Importing needs neither library nor GPU; calls raise
