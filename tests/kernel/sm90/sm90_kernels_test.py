@@ -16,8 +16,8 @@ KERNELS = 18
 KERNELS_OF_EIGHT_STEPS = 3
 # A block of 384 threads gets so many for each of them, with one or two blocks on a multiprocessor.
 REGISTERS = {1: 168, 2: 80}
-# What lives across the call that counts blocks, at a block's start, and across the end of a tile.
-MOST_STACK = 32
+# What lives across the call that counts blocks, at a block's start.
+MOST_STACK = 16
 USAGE = re.compile(r"Function (\S*MarlinSm90\S*):\s+(.*)")
 BLOCKS_PER_SM = re.compile(r"10MarlinSm90I(?:L[a-z]n?\d+E){6}L[a-z](\d)E")
 
