@@ -1,5 +1,7 @@
 #include "marlin_moe/moe_gemm.h"
 
+#include <algorithm>
+#include <limits>
 #include <string>
 
 #include "cuda_status.h"
@@ -128,7 +130,8 @@ static Status gather_rows(const MoeGemmArgs& args, const LaunchPlan& plan, Kerne
   stage.num_experts = args.num_experts;
   stage.top_k = args.top_k;
   stage.block_rows = args.block_size;
-  stage.max_ids = static_cast<int>(max_padded_ids(args));
+  stage.max_ids = static_cast<int>(
+      std::min<std::int64_t>(max_staged_ids(args), std::numeric_limits<int>::max()));
   stage.out = workspace_at(args, plan.workspace.gathered_a);
   params->staged_a = stage.out;
   return stage_rows(stage, args.stream);

@@ -12,7 +12,7 @@ static constexpr int kWarps = 8;  // of a thread block
 static constexpr int kMaxBlocks = 4096;
 
 __global__ void stage_rows_kernel(const StageRowsArgs args) {
-  const int count = *args.num_tokens_past_padded;
+  const int count = min(*args.num_tokens_past_padded, args.max_ids);
   const int chunks = static_cast<int>(row_stages(args.row_bytes)) * 8;
   const int row_chunks = static_cast<int>(args.row_bytes / 16);
   const int first = static_cast<int>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / 32;

@@ -23,7 +23,7 @@ struct StageRowsArgs {
   int num_experts;  // entries of expert_ids from 0 to num_experts - 1 are experts, others are none
   int top_k;        // id / top_k is the row of A
   int block_rows;   // ids per entry of expert_ids
-  int max_ids;      // about *num_tokens_past_padded; any number is right
+  int max_ids;      // that `out` has a place for; more of *num_tokens_past_padded are left out
   // [blocks, stages, block_rows, 128 bytes]: 128 bytes of each row of a block, then the next ones.
   // Within a stage, chunks lie as Sm90Tile::a_chunk_offset() says. Padding, and what is beyond a
   // row's end, is 0.
