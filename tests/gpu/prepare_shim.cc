@@ -303,11 +303,13 @@ int prepare_test_align_workspace_size(const void* args, std::int64_t* bytes, cha
   return report(status, message, message_bytes);
 }
 
-// Device memory. Each returns a CUDA error code.
+// Device memory. Each returns a CUDA error code, and has done its work when it returns: a copy from
+// pageable memory may otherwise still be on its way when a graph on a stream of its own starts.
 int prepare_test_allocate(std::size_t bytes, void** memory) { return cudaMalloc(memory, bytes); }
 int prepare_test_free(void* memory) { return cudaFree(memory); }
 int prepare_test_to_device(void* to, const void* from, std::size_t bytes) {
-  return cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice);
+  const cudaError_t copied = cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice);
+  return copied == cudaSuccess ? cudaDeviceSynchronize() : copied;
 }
 int prepare_test_to_host(void* to, const void* from, std::size_t bytes) {
   return cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost);
