@@ -1,4 +1,4 @@
-"""The repositories that WORKSPACE needs, for Bazel 7 without Bzlmod; MODULE.bazel is the truth."""
+"""The repositories that WORKSPACE needs, for Bazel 7 without Bzlmod. MODULE.bazel decides the versions."""
 
 load("@bazel_tools//tools/build_defs/repo:http.bzl", "http_archive")
 load("@bazel_tools//tools/build_defs/repo:utils.bzl", "maybe")

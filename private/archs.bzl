@@ -106,7 +106,7 @@ def families_needed(archs):
     ]
 
 def extra_families():
-    """Returns the names of the families that are left out where nobody asks for them, in table order."""
+    """Returns the names of the families that a build may leave out, in table order."""
     return [family["name"] for family in FAMILIES if family["extra"]]
 
 def check_extra_families(names):
@@ -134,11 +134,11 @@ def _minor(arch):
     return int(arch.capability.split(".")[1])
 
 def _serves(cubin, arch):
-    """Tells whether a cubin built for one arch is a better choice for another than a cubin of its own.
+    """Tells whether a cubin for one arch takes the place of another arch's own cubin.
 
-    Cubins run on later minor versions of their major version, those with the suffix `a` only on
-    the very architecture, and those of and for Tegra parts on nothing else. An `f` cubin is
-    preferred to a plain one for the same capability.
+    A cubin runs on later minor versions of its major version. A cubin with the suffix `a` runs on its
+    own architecture alone. Tegra parts and other devices share no cubins. For the same capability, an
+    `f` cubin is preferred to a plain one.
     """
     if arch.suffix or cubin.suffix == "a" or _major(cubin) != _major(arch):
         return False
@@ -206,9 +206,12 @@ def all_family_specs(name):
 def spec_condition(name, spec):
     """Returns a name for the condition on which family_specs() has a spec.
 
-    Equal names are equal conditions, whatever the family. PTX depends on the request alone. A cubin
-    depends also on the others of its major version that the family may have, for one of them may
-    serve in its place; and that of a family with a suffix on more than one spelling.
+    Equal names are equal conditions, whatever the family. A name holds what decides the condition:
+
+    - PTX: the request alone.
+    - A cubin: also the family's other capabilities of the same major version, because a cubin for one
+      of them may take its place.
+    - A cubin of a family with a suffix: the family, because more than one spelling asks for it.
 
     Args:
       name: the family's name in FAMILIES, or ANY_FAMILY.
@@ -232,14 +235,14 @@ def spec_condition(name, spec):
     return "{}_of_{}".format(code, "_".join(same_major))
 
 def unsupported_specs(specs, supported_numbers):
-    """Returns those specs that the CUDA rules do not know the architecture of.
+    """Returns the architectures of some specs that the CUDA rules do not know.
 
     Args:
       specs: a list of arch specs as family_specs() returns it.
       supported_numbers: the architecture numbers that the CUDA rules accept ("80", "90a").
 
     Returns:
-      The architecture numbers of these specs that are missing, each once.
+      The missing architecture numbers, each once.
     """
     missing = {}
     for spec in specs:

@@ -1,4 +1,4 @@
-"""How CUDA sources of this module are compiled, generated and hand-written ones alike."""
+"""Options and requirements of all CUDA sources of this module, generated and hand-written."""
 
 load("@rules_cuda//cuda:defs.bzl", "cuda_library", SUPPORTED_NUMBERS = "cuda_archs")
 load(":archs.bzl", "ANY_FAMILY")
@@ -20,14 +20,14 @@ KERNEL_COPTS = [
     "-objtemp",
 ]
 
-# What every compile of this module's code reads of headers that it has no use for, 0.7 of 1.2 CPU
-# seconds: cuda_runtime.h includes <functional> for extended lambdas, libstdc++'s <cmath> the special
-# functions of C++17. The macro is the include guard of those; other libraries ignore it.
+# These spare each compile headers that it has no use for, 0.7 of 1.2 CPU seconds: cuda_runtime.h
+# includes <functional> for extended lambdas, libstdc++'s <cmath> includes the special functions of
+# C++17. The macro is the include guard of the latter. Other standard libraries ignore it.
 LEAN_FEATURES = ["-nvcc_extended_lambda"]
 LEAN_COPTS = ["-D_GLIBCXX_BITS_SPECFUN_H=1"]
 
-# -O is about host code alone. Generated files have nothing of it but what registers kernels, and
-# nothing in it throws: without what clears up behind exceptions objects are 7 % smaller.
+# -O concerns host code alone. In generated files host code only registers kernels, and never throws.
+# Without code for exceptions their objects are 7 % smaller.
 HOST_OPTIMISED = ["-O3"]
 STUBS_OPTIMISED = ["-O1"]
 LEAN_STUBS_HOST_COPTS = ["-fno-exceptions"]
@@ -35,7 +35,7 @@ LEAN_STUBS_HOST_COPTS = ["-fno-exceptions"]
 def requires_cuda():
     """Returns what a target that nvcc compiles adds to its target_compatible_with.
 
-    No platform has these constraints: their names say in Bazel's message why a target is skipped.
+    No platform has these constraints. Bazel's message names them, and so says why a target is skipped.
     With clang it is skipped because the kernels' options are nvcc's.
     """
     return select({

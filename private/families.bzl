@@ -30,10 +30,10 @@ TEGRA_CAPABILITIES = ["8.7", "8.8", "11.0"]
 # A kernel family is a set of kernels that share file prefix, template, pipeline depth and the
 # capabilities they can run on.
 #   capabilities: what its files are compiled for, out of those asked for.
-#   suffix: the variant of these that they are compiled for, whichever is asked for; PTX of an
-#     architecture-specific variant runs nowhere else, so none is embedded. Empty: as asked for.
+#   suffix: the variant that its files are compiled for, whichever variant is asked for. PTX of such a
+#     variant runs nowhere else, so none is embedded. Empty: the variant asked for.
 #   template: the kernel template that its files instantiate.
-#   extra: whether it is beyond the documented families: it needs this module's kernels, and is left
+#   extra: whether it goes beyond the documented families. It needs this module's kernels, and is left
 #     out where extra_families does not name it. The flag's default names all of them.
 #   a_types, c_types: activation and output types its instantiations may have.
 #   stages: depth of the shared-memory pipeline; 0: as many stages as fit.

@@ -1,7 +1,7 @@
 """The rule that runs the kernel generator.
 
-Which files it writes follows from kernel families and quantisation schemes, so every file is
-declared during analysis. The action depends on the families, never on the architectures behind them:
+Kernel families and quantisation schemes decide which files it writes, so every file is declared
+during analysis. The action depends on the families, never on the architectures behind them:
 two requests that need the same families share one action and its cached result.
 """
 
@@ -21,11 +21,14 @@ _SELECTOR = "kernel_selector.h"
 _MANIFEST = "manifest.json"
 
 def _part_names(stem, costs):
-    """Returns the files that hold kernels of the given costs: the generator divides them alike.
+    """Returns the names of the files that hold kernels of the given costs.
+
+    The generator divides kernels between files in the same way.
 
     Args:
       stem: name of the file, or of the first of its parts.
-      costs: list of what the kernels of each kind of scales cost together; they stay in one file.
+      costs: list of numbers, one for each kind of scales: what its kernels cost together. They stay
+        in one file.
     """
     names = [stem + ".cu"]
     part_sum = 0
@@ -49,7 +52,7 @@ def kernel_files(family, schemes):
       weight and output type, or several if its kernels cost too much to compile.
     """
 
-    # By file, then by kind of scales: the tiles, each with what it costs.
+    # Maps each file to its kinds of scales, and each of these to its tiles with their costs.
     stems = {}
     headers = {}
     for kind in _kernel_kinds(family, schemes):
@@ -88,7 +91,7 @@ def _kernel_kinds(family, schemes):
 
     Returns:
       A list of structs: `a_type`, `b_type`, `c_type`; `scales`, their type and group_blocks; `costs`,
-      a dict from tiles to what the kernel of each costs.
+      a dict from each tile to the cost of its kernel.
     """
     kinds = []
     for scheme in schemes:
@@ -109,7 +112,7 @@ def _kernel_kinds(family, schemes):
     return kinds
 
 def _tile_costs(family, scheme, a_type, c_type, group):
-    """Returns a dict from the tiles of a scheme's kernels of one kind to what each costs."""
+    """Returns the tiles of a scheme's kernels of one kind, as a dict from each tile to its cost."""
     if family["tile_table"]:
         if bits_of(a_type) == 16 and c_type != a_type:
             return {}
@@ -187,7 +190,7 @@ def _requested_schemes(ctx):
     return chosen.schemes
 
 def _extra_families(ctx):
-    """Returns those of extra_families() that the target shall have."""
+    """Returns the extra families that the target has."""
     if not ctx.attr.extra_families_from_flag:
         return ctx.attr.extra_families
     if not ctx.attr.scheme_headers:
@@ -283,7 +286,7 @@ def _marlin_generated_impl(ctx):
         execution_requirements = {"supports-path-mapping": "1"},
     )
 
-    # rules_cuda wants a file even of a group that has no kernels.
+    # rules_cuda wants a file even for a group without kernels.
     groups = {}
     for family in FAMILIES:
         for group in source_groups(family, ctx.attr.scheme_headers):

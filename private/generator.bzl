@@ -1,8 +1,8 @@
-"""How the generator is run: its Python program, by an interpreter that sees nothing else.
+"""How an action runs the generator, a Python program.
 
-A py_binary would be found by a launcher, which looks for an interpreter on the machine, and that
-reads the user's site-packages and PYTHON* variables. So the action starts the interpreter of the
-toolchain itself, with -I -S: it imports from the standard library and from what is declared.
+A py_binary starts through a launcher. The launcher looks for an interpreter on the machine, which
+reads the user's site-packages and PYTHON* variables. So the action starts the toolchain's interpreter
+itself, with -I -S: it imports from the standard library and from declared folders alone.
 """
 
 load("@rules_python//python:py_info.bzl", "PyInfo")
@@ -12,7 +12,7 @@ visibility("//...")
 
 _TOOLCHAIN = "@rules_python//python:toolchain_type"
 
-# Whatever the default of the root module is: the wheels of the generator are for this one.
+# The generator's wheels are for this version, so it does not follow the root module's default.
 _PYTHON_VERSION = "3.12"
 
 _VERSION_FLAG = str(Label("@rules_python//python/config_settings:python_version"))
@@ -77,7 +77,7 @@ def run_generator(ctx, generator, arguments, inputs, **kwargs):
     """Declares the action that runs a generator.
 
     Args:
-      ctx: of the rule.
+      ctx: context of the rule.
       generator: a target of marlin_generator(), or any program.
       arguments: Args of the program.
       inputs: list of the Files that the program reads.

@@ -38,7 +38,7 @@ _SELECTOR_STYLES = ["switch", "chain"]
 _COMPRESS_MODES = ["default", "size", "speed", "balance", "none"]
 _OWN_KERNEL_HDRS = Label("//csrc/marlin_moe:kernel_hdrs")
 
-# How kernels_for_family_archs() hands on what the public macro has no argument for.
+# The key by which kernels_for_family_archs() passes what the public macro has no argument for.
 _FAMILY_ARCHS = "family archs of a test"
 
 def _check_choice(attribute, value, allowed):
@@ -108,7 +108,7 @@ def _target_specs(family, given, archs, family_archs):
     return given_specs(family, archs, SUPPORTED_NUMBERS)
 
 def _has_own_template(kernel_hdrs):
-    """Returns whether kernel_hdrs, where it tells its labels, names this module's headers."""
+    """Returns whether kernel_hdrs names this module's headers. A select() does not say what it names."""
     return type(kernel_hdrs) == type([]) and _OWN_KERNEL_HDRS in [
         native.package_relative_label(header)
         for header in kernel_hdrs
@@ -169,9 +169,9 @@ def marlin_moe_kernels(
       deps: libraries that kernels and `srcs` need.
       kernel_hdrs: headers of the kernel template: `kernel.h`, `marlin_template.h`, and what they
         include. Default: those of this module,
-        `@marlin_moe_kernels//csrc/marlin_moe:kernel_hdrs`. With these, named or not, generated files
-        also include the header that decodes their weights, and are compiled without exceptions in
-        host code and without extended lambdas.
+        `@marlin_moe_kernels//csrc/marlin_moe:kernel_hdrs`. With this module's headers,
+        generated files also include the header that decodes their weights. They are then compiled
+        without exceptions in host code and without extended lambdas.
       type_namespace: C++ namespace of the scalar types (`vllm` in `vllm::kU4B8`).
       kernel_namespace: C++ namespace of the kernels. Two targets of one program that share kernels
         need different ones.

@@ -8,7 +8,7 @@ load(":providers.bzl", "MarlinGeneratedInfo", "MarlinKernelsInfo")
 
 visibility("//...")
 
-# What generated files include by these names.
+# Generated files include these headers by name.
 _TEMPLATE_HEADERS = ["kernel.h", "marlin_template.h"]
 
 def _header_info(headers, quoted = None):
@@ -110,12 +110,12 @@ def _marlin_selector_impl(ctx):
 marlin_selector = rule(
     implementation = _marlin_selector_impl,
     attrs = {"generated": attr.label(mandatory = True, providers = [MarlinGeneratedInfo])},
-    doc = "Makes selectors includable by their names, and kernels_built.h beside them.",
+    doc = "Lets dependents include the selectors and kernels_built.h by name.",
     provides = [CcInfo],
 )
 
 def _pic_libraries(ctx, target):
-    """Returns the target's own archives, position independent ones wherever there are such."""
+    """Returns the target's own archives, in their position-independent form where there is one."""
     cc_toolchain = find_cc_toolchain(ctx)
     features = cc_common.configure_features(
         ctx = ctx,
@@ -150,7 +150,7 @@ def _linking_context(ctx, libraries):
     ))
 
 def _given_deps(ctx):
-    """Returns those of the attribute deps that the user of the macro has given."""
+    """Returns the deps that the user of the macro gave."""
     compiled = [target.label for target in ctx.attr.compiled]
     return [dep for dep in ctx.attr.deps if dep.label not in compiled]
 
@@ -206,7 +206,7 @@ marlin_kernels_library = rule(
             providers = [CcInfo, OutputGroupInfo],
         ),
         "deps": attr.label_list(
-            doc = "Libraries that the code needs, and those of `compiled`: aspects walk deps.",
+            doc = "Libraries that the code needs, and the targets of `compiled`, because aspects walk deps.",
             providers = [CcInfo],
         ),
         "generated": attr.label(mandatory = True, providers = [MarlinGeneratedInfo]),

@@ -20,7 +20,7 @@ visibility("//...")
 
 _TABLE_SCHEMES = QUANT_SCHEMES + FURTHER_QUANT_SCHEMES
 
-# What a scheme's thread_configs may be: all of the table, in its order.
+# All thread_configs that a scheme may have, in the table's order.
 _THREAD_CONFIGS = {tile[:3]: None for tiles in TILE_SETS.values() for tile in tiles}.keys()
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -89,8 +89,8 @@ PART_COST = 2600
 #   name          unique, a lower-case identifier
 #   a_type        activation types
 #   b_type        weight type
-#   c_type        output types, each combined with each a_type; empty: the a_type itself. Of 16-bit
-#                 activations it may be the other 16-bit type, with scales of the output's type
+#   c_type        output types, each combined with each a_type; empty: the a_type itself. 16-bit
+#                 activations may have the other 16-bit type as output, with scales of that type
 #   s_type        scale type; empty: the c_type
 #   tiles         a name in TILE_SETS, or such a list itself
 #   group_blocks  16-row k blocks that share one scale; -1: one scale per column; 0: act-order

@@ -17,7 +17,7 @@ visibility("//...")
 
 _PACKAGE = "//private/family_archs"
 
-# What is compiled for where no flag says it.
+# The default where no flag names architectures.
 _DEFAULT_ARCHS = "sm_80"
 
 def _rules_cuda_archs(info):
@@ -84,7 +84,7 @@ def capability_settings(name):
     """Declares a public condition for each compute capability: does the flag `//:cuda_archs` ask for it?
 
     Args:
-      name: a prefix of the names of what the conditions ask; they are called as the capabilities.
+      name: prefix of the probes' names. The conditions have the names of the capabilities.
     """
     for arch in ARCHS:
         probe = "{}_{}".format(name, arch["capability"])
@@ -117,10 +117,10 @@ _spec_probe = rule(
 )
 
 def family_arch_settings(name):
-    """Declares the conditions that flag_specs() selects on, and what they ask.
+    """Declares the conditions that flag_specs() selects on, and the probes that they ask.
 
     Args:
-      name: a prefix of the names of what they ask.
+      name: prefix of the probes' names.
     """
     asked = {}
     for family in [family["name"] for family in FAMILIES] + [ANY_FAMILY]:

@@ -43,7 +43,7 @@ def _npm_buildifier_impl(repository_ctx):
     command = _npm(repository_ctx) + ["pack", "--loglevel=error", _PACKAGE + "@" + _VERSION]
     result = repository_ctx.execute(
         command,
-        # A company's own certificates are among the system's, which Node.js does not read by itself.
+        # Node.js does not read the system's certificates by itself, and a company's own are among them.
         environment = {} if repository_ctx.which("npm") else {"NODE_OPTIONS": "--use-system-ca"},
         timeout = 600,
     )

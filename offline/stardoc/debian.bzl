@@ -28,7 +28,7 @@ def _debian_stardoc_impl(repository_ctx):
     if not python or not java:
         fail("This stand-in needs python3 on PATH and {}: run Bazel through ./bazelw".format(_JAVA))
 
-    # This folder lies beside the bootstrap's sources, which reach the machine's mirror.
+    # The bootstrap's sources beside this folder know the machine's mirror.
     offline = repository_ctx.path(Label("//:debian.bzl")).realpath.dirname.dirname
     repository_ctx.report_progress("Downloading Stardoc")
     result = repository_ctx.execute(

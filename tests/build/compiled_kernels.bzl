@@ -1,4 +1,4 @@
-"""Tests of compiled objects against what the rule says of them."""
+"""Tests that compiled objects are what the rule says."""
 
 load("@rules_python//python:py_test.bzl", "py_test")
 load("//:defs.bzl", "MarlinKernelsInfo")
@@ -31,7 +31,7 @@ def cubins_test(name, kernels, specs = {}, **kwargs):
     Args:
       name: name of the test.
       kernels: a marlin_moe_kernels target.
-      specs: what MarlinKernelsInfo has to say about these families.
+      specs: the expected MarlinKernelsInfo.specs of these families.
       **kwargs: whatever else py_test() takes.
     """
     description = name + ".objects"

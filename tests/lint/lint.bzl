@@ -5,8 +5,8 @@ load("@rules_python//python:py_test.bzl", "py_test")
 def lint_test(name, check, data = [], deps = []):
     """Declares a test that runs one check of lint.py over every file of the source tree.
 
-    The test reads the tree itself rather than its runfiles, so that no file can be forgotten. Hence
-    it runs outside the sandbox, and every time: Bazel does not know what it reads.
+    The test reads the tree itself rather than its runfiles, so that it misses no file. Bazel does not
+    know what it reads, so it runs outside the sandbox, and every time.
 
     Args:
       name: name of the test.

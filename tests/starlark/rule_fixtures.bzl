@@ -7,8 +7,8 @@ load("//:defs.bzl", "marlin_moe_kernels", "quant_scheme")
 load("//private:archs.bzl", "all_archs")
 load("//private:kernels.bzl", "kernels_for_family_archs")
 
-# Schemes whose kernels are in two, two and one of the families, and the files these make: by family
-# and by the header that they include besides the template.
+# Schemes with kernels in two, two and one of the families, and the files of these kernels, by family
+# and by the header that the files include besides the template.
 SCHEMES = ["mxfp4_afp8", "gptq_int4_a8", "gptq_int4"]
 SM75_GROUPS = {
     "int4_weights": [
@@ -57,7 +57,7 @@ _WRONG_SCHEME = quant_scheme(
     thread_m_blocks = [1],
 )
 
-# What is wrong with a target, by its name: its arguments, and the message it fails with.
+# Targets with wrong arguments, by name: the arguments, and the message of the failure.
 WRONG_TARGETS = {
     "wrong_arch": (
         {"cuda_archs": ["sm_80", "sm_81"]},
@@ -149,7 +149,7 @@ WRONG_TARGETS = {
     ),
 }
 
-# Architectures of the table that the version of rules_cuda at hand does not know, if there are any.
+# Architectures of the table that this version of rules_cuda does not know.
 _UNKNOWN_TO_RULES_CUDA = [arch for arch in all_archs() if arch.number not in cuda_archs]
 
 WRONG_TARGETS.update({
@@ -164,7 +164,7 @@ def rule_fixtures(name):
     """Declares the targets.
 
     Args:
-      name: prefix of those whose arguments are right.
+      name: prefix of the names of targets with right arguments.
     """
     write_file(
         name = name + "_another_generator",

@@ -1,4 +1,4 @@
-"""The extension that `bazel mod tidy` takes buildozer from: here it takes nothing."""
+"""The extension from which `bazel mod tidy` takes buildozer. Here it is empty."""
 
 def _nothing_impl(repository_ctx):
     repository_ctx.file("BUILD.bazel")

@@ -41,7 +41,7 @@ def package_metadata(*, name, purl, attributes = [], visibility = None):
     """
     _package_metadata(
         name = name,
-        # Not of itself, where REPO.bazel makes this the metadata of all targets.
+        # REPO.bazel makes this the metadata of all targets; it must not depend on itself.
         applicable_licenses = [],
         attributes = attributes,
         purl = purl,

@@ -11,7 +11,7 @@ def _toolchain_impl(module_ctx):
         if module.name == "rules_cuda":
             ours = module
 
-    # Only the root module configures the toolkit; else the default of this module holds.
+    # Only the root module configures the toolkit. If it does not, the default of this module holds.
     tags = root.tags.toolkit if root and root.tags.toolkit else ours.tags.toolkit
     toolkits = {tag.name: tag.toolkit_path for tag in tags}
     if len(toolkits) != 1 or len(tags) != len({(tag.name, tag.toolkit_path): None for tag in tags}):

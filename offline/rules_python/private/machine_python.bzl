@@ -31,7 +31,7 @@ def describe_python(repository_ctx):
     """Asks the python3 on PATH where it lies and which version it is.
 
     Args:
-        repository_ctx: of a repository rule
+        repository_ctx: context of a repository rule
 
     Returns:
         A struct of `command`, to run it with its packages, `path`, of the interpreter itself, and
@@ -58,7 +58,7 @@ def _machine_python_impl(repository_ctx):
 machine_python = repository_rule(
     doc = "A Python toolchain of the interpreter that `python3` on PATH is.",
     implementation = _machine_python_impl,
-    attrs = {"wanted_versions": attr.string_list(doc = "What modules asked for; told, not obeyed.")},
+    attrs = {"wanted_versions": attr.string_list(doc = "The versions that modules asked for. Ignored.")},
     configure = True,
     environ = ["PATH"],
     local = True,

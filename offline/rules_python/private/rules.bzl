@@ -1,10 +1,10 @@
-"""The Python rules that Bazel 7 carries, with attributes of newer ones accepted and dropped."""
+"""The Python rules of Bazel 7. They accept attributes of newer rules, and drop them."""
 
 # buildifier: disable=native-python
 _NATIVE = struct(binary = native.py_binary, library = native.py_library, test = native.py_test)
 
 def _arguments(kwargs):
-    """Drops what only chooses among interpreters: here the machine's is the only one."""
+    """Drops what chooses an interpreter: here there is only the machine's."""
     return {name: value for name, value in kwargs.items() if name != "python_version"}
 
 def py_binary(**kwargs):

@@ -8,7 +8,7 @@ def pip_parse(name, requirements_lock, python_version = "3.12", **_kwargs):
     Args:
         name: of the repository
         requirements_lock: label of the lock file
-        python_version: that it was made for
-        **_kwargs: what chooses among interpreters: here the machine's is the only one
+        python_version: the version that the lock file is for
+        **_kwargs: choice of an interpreter; ignored, because there is only the machine's
     """
     pip_hub(name = name, hub_name = name, locks = {python_version: requirements_lock})

@@ -7,11 +7,11 @@ def py_repositories():
 
 # buildifier: disable=unnamed-macro
 def python_register_toolchains(name, python_version):
-    """Whatever version is asked for, registers the machine's python3.
+    """Registers the machine's python3, whatever version is asked for.
 
     Args:
         name: of the repository
-        python_version: told, not obeyed
+        python_version: ignored
     """
     machine_python(name = name, wanted_versions = [python_version])
     native.register_toolchains("@{}//:toolchain".format(name))

@@ -39,7 +39,7 @@ _rendered = rule(
         "src": attr.label(
             allow_single_file = [".binaryproto"],
             mandatory = True,
-            doc = "What starlark_doc_extract wrote.",
+            doc = "The output of starlark_doc_extract.",
         ),
         "_java": attr.label(
             allow_single_file = True,

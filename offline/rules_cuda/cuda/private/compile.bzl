@@ -8,7 +8,7 @@ load(":toolchain.bzl", "find_cuda_toolchain")
 HEADERS = [".cuh", ".h", ".hpp", ".hh", ".inl", ".inc"]
 SOURCES = [".cc", ".cpp", ".cu"]
 
-# What the rules decide themselves: the phase of the compilation, and what it is for.
+# The rules themselves decide these: the phase of the compilation, and the architectures.
 _FORBIDDEN_PREFIXES = (
     "--generate-code",
     "-gencode",
@@ -67,7 +67,7 @@ _FEATURE_FLAGS = {
     "nvcc_extended_lambda": "--extended-lambda",
 }
 
-# Seeds what nvcc draws at random with the object's path.
+# Seeds nvcc's random names with the object's path.
 _SEED_FEATURE = "nvcc_fixed_random_seed"
 
 def _mode_flags(ctx):
@@ -92,7 +92,7 @@ def check_options(options):
             fail(option, "is not allowed to be specified directly via copts of rules_cuda related rules")
 
 def _host_toolchain_flags(common):
-    """The host compiler's own options, less those that nvcc sets."""
+    """The host compiler's own options, without those that nvcc sets."""
     variables = cc_common.create_compile_variables(
         cc_toolchain = common.cc_toolchain,
         feature_configuration = common.features,
@@ -109,7 +109,7 @@ def _host_toolchain_flags(common):
     ]
 
 def _object_names(sources):
-    """The objects' names: those of sources that share a name are told apart by a number."""
+    """The objects' names. A number tells those of sources with the same name apart."""
     groups = {}
     for source in sources:
         groups.setdefault(source.basename.rpartition(".")[0], []).append(source)

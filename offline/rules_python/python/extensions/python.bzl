@@ -10,7 +10,7 @@ def _python_impl(module_ctx):
     machine_python(name = "machine_python", wanted_versions = sorted(wanted))
 
 python = module_extension(
-    doc = "Whatever versions the modules ask for, the toolchain is the machine's python3.",
+    doc = "A toolchain of the machine's python3, whatever versions the modules ask for.",
     implementation = _python_impl,
     tag_classes = {
         "defaults": tag_class(attrs = {"python_version": attr.string()}),
