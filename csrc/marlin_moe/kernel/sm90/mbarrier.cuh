@@ -24,7 +24,13 @@ __device__ __forceinline__ void publish_barriers() {
 __device__ __forceinline__ void arrive(SharedAddress barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(barrier) : "memory");
 }
-// Arrives once for the whole warp, whose lanes are together: for what each of them did before.
+// Arrives for the whole warp, whose lanes are together: for what each of them did before. Every
+// lane arrives only where compute-sanitizer has to see it (docs/testing.md).
+#ifdef MARLIN_MOE_EVERY_LANE_ARRIVES
+constexpr int kArrivalsOfWarp = 32;
+__device__ __forceinline__ void arrive_as_warp(SharedAddress barrier) { arrive(barrier); }
+#else
+constexpr int kArrivalsOfWarp = 1;
 __device__ __forceinline__ void arrive_as_warp(SharedAddress barrier) {
   __syncwarp();
   asm volatile(
@@ -32,6 +38,7 @@ __device__ __forceinline__ void arrive_as_warp(SharedAddress barrier) {
       "@one mbarrier.arrive.shared::cta.b64 _, [%0];\n}\n" ::"r"(barrier)
       : "memory");
 }
+#endif
 // Arrives, and announces bytes that bulk copies will bring.
 __device__ __forceinline__ void arrive_and_expect(SharedAddress barrier, unsigned bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(barrier), "r"(bytes)

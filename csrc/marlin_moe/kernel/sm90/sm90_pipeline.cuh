@@ -53,13 +53,14 @@ struct SharedLayout {
     constexpr int kStageArrivals = Sm90Tile::kLoaders + 1;
     // The sixteen threads that have a row's id, twice (loader.cuh), and the bulk copies.
     constexpr int kSlotArrivals = 2 * 16 + 1;
+    constexpr int kEmptyArrivals = Sm90Tile::kWarps * kArrivalsOfWarp;
     for (int i = 0; i < kStages; ++i) {
       init_barrier(stage_full(i), kStageArrivals);
-      init_barrier(stage_empty(i), Sm90Tile::kWarps);
+      init_barrier(stage_empty(i), kEmptyArrivals);
     }
     for (int i = 0; i < kSlots; ++i) {
       init_barrier(slot_full(i), kSlotArrivals);
-      init_barrier(slot_empty(i), Sm90Tile::kWarps);
+      init_barrier(slot_empty(i), kEmptyArrivals);
     }
     publish_barriers();
   }
