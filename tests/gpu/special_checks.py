@@ -17,6 +17,7 @@ from cases import Case, Combination, Kernel, WeightKey
 from checks import Result, check_guards, compare, launch, new_result, synchronise
 from moe_gemm_lib import MoeGemmLibrary
 from operands import Guarded, Problem
+from second_context import SecondContext
 from weights import Weights
 
 
@@ -292,6 +293,33 @@ def two_streams(bench: Bench) -> str:
     return ""
 
 
+def in_another_context(bench: Bench) -> str:
+    """A kernel that was launched in one context is launched in another one of the same device.
+
+    What CUDA was told of the kernel, as how much shared memory it may have, does not hold there.
+    """
+    problem = bench.problem(37, bias=True, topk_weights=True)
+    expected = bench.checked_run(problem)
+    problem.poison()
+    operands = {name: tensor.cpu() for name, tensor in problem.operands().items()}
+    args = bench.library.Args.from_buffer_copy(problem.args)
+    args.stream = None
+    synchronise(bench.device)
+    with SecondContext() as context:
+        for name, tensor in operands.items():
+            setattr(args, name, context.copy(tensor))
+        for turn in range(2):
+            status = bench.library.gemm(args, problem.forced_config())
+            if not status.ok:
+                raise CheckFailedError(f"launch {turn + 1}: {status.name}: {status.message}")
+        bits = context.read(args.c, operands["c"]).view(torch.int16)
+    if not torch.equal(bits[: expected.numel()], expected.cpu().flatten()):
+        raise CheckFailedError("the output in another context differs")
+    if not torch.equal(bench.run(problem), expected):
+        raise CheckFailedError("the output differs in the first context afterwards")
+    return ""
+
+
 def repeated_runs(bench: Bench) -> str:
     """A hundred runs give the same bits, where tiles are split over blocks most."""
     for m, n in ((1, 128), (17, 1024), (300, 1024)):
@@ -544,7 +572,7 @@ _SMALL: list[Callable[[Bench], str]] = [
     atomic_reduction,
     refusals,
 ]
-_ON_STREAMS: list[Callable[[Bench], str]] = [graph_replay, two_streams]
+_ON_GPU: list[Callable[[Bench], str]] = [graph_replay, two_streams, in_another_context]
 _LARGE: list[Callable[[Bench], str]] = [
     weights_beyond_4_gib,
     output_beyond_4_gib,
@@ -579,14 +607,14 @@ def plan_special(kernels: dict[Kernel, str], device: str) -> list[Planned]:
     for kernel, scheme in kernels.items():
         combination = Combination.of(kernel, scheme)
         keys[scheme, *kernel.types, kernel.group_blocks == 0] = combination.key(1024, 256, 64)
-    on_streams = [] if device == "cpu" else _ON_STREAMS
+    on_gpu = [] if device == "cpu" else _ON_GPU
     plan: list[Planned] = []
     for key in keys.values():
-        for check in _SMALL + on_streams:
+        for check in _SMALL + on_gpu:
             plan.append((check.__name__, f"{check.__name__} {key.label}", key, None))
     for kernel, scheme in _sm90_ends(kernels):
         key = Combination.of(kernel, scheme).key(1024, 256, 64)
-        for check in _OF_KERNEL + on_streams:
+        for check in _OF_KERNEL + on_gpu:
             rows = f"sm90 {kernel.block_size}x{kernel.thread_n}"
             plan.append((check.__name__, f"{check.__name__} {key.label} {rows}", key, kernel))
     if device != "cpu":
@@ -599,7 +627,7 @@ def plan_special(kernels: dict[Kernel, str], device: str) -> list[Planned]:
 def run_special(library: MoeGemmLibrary, planned: Planned, device: str) -> Result:
     """Runs one planned check."""
     name, label, key, kernel = planned
-    check = {check.__name__: check for check in _SMALL + _ON_STREAMS + _LARGE}[name]
+    check = {check.__name__: check for check in _SMALL + _ON_GPU + _LARGE}[name]
     result = new_result(label, "special", key)
     try:
         result.detail = check(Bench(library, device, key, kernel))
