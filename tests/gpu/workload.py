@@ -101,7 +101,7 @@ class Workload:
         shape = (self.ids, layer.n)
         self.c = torch.zeros(shape, device=self._device, dtype=DTYPES[case.c_type])
         self.topk_weights = torch.rand(self.ids, device=self._device)
-        # The exponent deficit of weights and block scales, and a little.
+        # NVFP4's: the exponent deficit of weights and block scales, and a little.
         self._global_scales = torch.full((layer.num_experts,), 2.0**112, device=self._device)
         self._make_routing(tokens, most_sets)
         self._make_base(rows)
@@ -137,6 +137,7 @@ class Workload:
 
     def _make_base(self, rows: int) -> None:
         layer, case, type_id = self._layer, self._case, self._library.type_id
+        nvfp4 = case.s_type == "kFE4M3fn"  # int8 activations would take them as well
         self._base = {
             "m": rows,
             "n": layer.n,
@@ -152,7 +153,7 @@ class Workload:
             "a": self.a.data_ptr(),
             "a_scales": self._a_scales.data_ptr(),
             "a_stride": layer.k,
-            "global_scales": self._global_scales.data_ptr(),
+            "global_scales": self._global_scales.data_ptr() if nvfp4 else None,
             "c": self.c.data_ptr(),
             "topk_weights": self.topk_weights.data_ptr() if layer.down else None,
             "expert_parallel": int(self._local_experts < layer.num_experts),

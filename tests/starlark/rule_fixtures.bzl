@@ -7,7 +7,7 @@ load("//:defs.bzl", "marlin_moe_kernels", "quant_scheme")
 load("//private:archs.bzl", "all_archs")
 load("//private:kernels.bzl", "kernels_for_family_archs")
 
-# Schemes whose kernels are in two, two and one of the families, and the files these make: by family
+# Schemes whose kernels are in two or three of the families, and the files these make: by family
 # and by the header that they include besides the template.
 SCHEMES = ["mxfp4_afp8", "gptq_int4_a8", "gptq_int4"]
 SM75_GROUPS = {
@@ -38,7 +38,18 @@ SM89_GROUPS = {"fp8_activations": ["sm89_kernel_fe4m3fn_fe2m1f_bfloat16.cu"]}
 SM90_GROUPS = {
     "int4_weights": [
         "sm90_kernel_bfloat16_u4b8_bfloat16.cu",
+        "sm90_kernel_bfloat16_u4b8_bfloat16_2.cu",
         "sm90_kernel_float16_u4b8_float16.cu",
+        "sm90_kernel_float16_u4b8_float16_2.cu",
+    ],
+    "int8_activations": [
+        "sm90_kernel_s8_u4b8_bfloat16.cu",
+        "sm90_kernel_s8_u4b8_bfloat16_2.cu",
+        "sm90_kernel_s8_u4b8_float16.cu",
+        "sm90_kernel_s8_u4b8_float16_2.cu",
+    ],
+    "fp8_activations": [
+        "sm90_kernel_fe4m3fn_fe2m1f_bfloat16.cu",
     ],
 }
 SM75_FILES, SM80_FILES, SM89_FILES, SM90_FILES = [

@@ -2,6 +2,7 @@
 
     kernel_compile.py [--schemes gptq_int4] [--arch sm_80] [--every N] [--runs 2]
                       [--family sm80] [--bazel COMMAND]
+    kernel_compile.py --family sm90 --arch 9.0 --schemes mxfp4
 
 Each instantiation goes into a file of its own, compiled with the options that Bazel uses for
 //csrc/marlin_moe:kernels. Seconds and bytes are those beyond its headers alone. Of several compiles
@@ -23,6 +24,8 @@ from pathlib import Path
 from actions import Compile, KernelCompiles, generate, machine_line, positive
 
 _HEADER_RUNS = 5
+# Families that are generated only where they are named.
+EXTRA_FAMILIES = ("sm90",)
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,10 @@ def main() -> int:
     print(machine_line())
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
-        generate(work / "generated", options.arch, "--schemes", options.schemes)
+        choice = ["--schemes", options.schemes]
+        if options.family in EXTRA_FAMILIES:
+            choice += ["--extra-families", options.family]
+        generate(work / "generated", options.arch, *choice)
         kernels = list(instantiations(work / "generated", options.family))
         if not kernels:
             raise SystemExit(f"{options.family} has no kernel of {options.schemes}")
