@@ -53,7 +53,7 @@ SM90_GROUPS = {
     ],
 }
 SM75_FILES, SM80_FILES, SM89_FILES, SM90_FILES = [
-    [file for files in groups.values() for file in files]
+    sorted([file for files in groups.values() for file in files])
     for groups in [SM75_GROUPS, SM80_GROUPS, SM89_GROUPS, SM90_GROUPS]
 ]
 COMMON_FILES = ["kernel_selector.h", "manifest.json"]
@@ -103,8 +103,8 @@ WRONG_TARGETS = {
         "quant scheme \"my_int4\": group_blocks = 0 is not allowed with b_type = \"kU4\", a_type = \"kFloat16\", s_type = \"kFloat16\"; allowed: -1, 2, 4, 8",
     ),
     "no_kernel": (
-        {"cuda_archs": ["9.0"], "quant_schemes": ["mxfp4_afp8"]},
-        "no kernel: none of the quant schemes mxfp4_afp8 has one for cuda_archs 9.0",
+        {"cuda_archs": ["8.0"], "quant_schemes": ["mxfp4_afp8"]},
+        "no kernel: none of the quant schemes mxfp4_afp8 has one for cuda_archs 8.0",
     ),
     "wrong_selector": (
         {"selector": "table"},

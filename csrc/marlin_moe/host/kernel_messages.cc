@@ -21,7 +21,7 @@ std::string describe_kernel(const MoeGemmArgs& args, const MoeGemmConfig* config
          std::to_string(device.capability % 10);
 }
 
-// What else the arguments may say, where they ask for what the device's kernels of sm90 do not have.
+// What else the arguments may say, where they ask for what the device's kernels of sm90 lack.
 static std::string without_atomic_reduce(const MoeGemmArgs& args, const DeviceInfo& device) {
   MoeGemmArgs without = args;
   without.atomic_reduce = false;
