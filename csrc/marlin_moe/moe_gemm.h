@@ -43,7 +43,7 @@ struct MoeGemmArgs {
   int num_experts = 0;  // experts in B
   int top_k = 1;        // experts per token: id / top_k is the row of A
   int block_size = 0;   // ids per block of sorted_token_ids: rows of a tile that was built, as
-                        // moe_gemm_block_size() says; multiples of 8, with 8-bit a_type of 16
+                        // moe_gemm_block_size() says; multiples of 8
 
   ScalarType a_type = MARLIN_TYPE_NAMESPACE::kFloat16;
   ScalarType b_type = MARLIN_TYPE_NAMESPACE::kU4B8;
