@@ -116,7 +116,7 @@ inline double sm90_cost(const Sm90Problem& problem, const Sm90TileId& tile) {
 inline bool sm90_gathers_first(const Sm90Problem& problem, const Sm90TileId& tile) {
   constexpr int kFewestTiles = 24;
   const int n_tiles = (problem.n + tile.thread_n - 1) / tile.thread_n;
-  return Sm90Tile::takes_staged_a(tile.rows) && n_tiles >= kFewestTiles &&
+  return Sm90Tile::takes_staged_a(tile.rows, problem.a_bits) && n_tiles >= kFewestTiles &&
          problem.ids >= 0.5 * tile.rows * problem.num_experts;
 }
 

@@ -50,7 +50,7 @@ class Loader {
   static_assert(kRowsPerPass == 16, "SharedLayout::init_barriers() counts the rows' first threads");
 
   __device__ __forceinline__ bool staged() const {
-    return Sm90Tile::takes_staged_a(Traits::kRows) && params_.staged_a != nullptr;
+    return Sm90Tile::takes_staged_a(Traits::kRows, kTile.a_bits) && params_.staged_a != nullptr;
   }
 
   __device__ __forceinline__ bool in_tile(int pass) const {
