@@ -1,7 +1,6 @@
 /* C interface of the quantised Mixture-of-Experts GEMM and of the functions around it, for other
  * languages: plain structs, status codes and a message per thread. Every struct is that of a C++
- * function, whose header says what each argument means. The library asks each device for its facts
- * only once: do not call cudaDeviceReset() between calls. */
+ * function, whose header says what each argument means. */
 #ifndef MARLIN_MOE_MARLIN_MOE_H_
 #define MARLIN_MOE_MARLIN_MOE_H_
 

@@ -5,7 +5,12 @@
 // for every id in sorted_token_ids, e being the expert of the block that holds the id. A call
 // checks its arguments, picks a kernel and launches it on the stream. It allocates nothing and
 // waits for nothing, and a CUDA graph can capture it. It asks the driver about a device and a
-// kernel only once, in the device's primary context: do not call cudaDeviceReset() between calls.
+// kernel only once. What a context has to be told of a kernel is told again where a launch fails
+// for it: in another context of a device, and after cudaDeviceReset().
+//
+// Thread blocks that share a tile wait for each other, but for those of sm90: each for blocks of
+// lower index, which are started earlier on every device so far. One that waits for half a minute
+// all the same ends the launch with an error, as calls that overlap and share a workspace may do.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -68,7 +73,8 @@ struct MoeGemmArgs {
   const int* perm = nullptr;   // [num_experts, k], column of A for each row of B
 
   const float* topk_weights = nullptr;  // [m * top_k]; optional: null multiplies by nothing
-  // Ids by expert, padded to blocks with m * top_k or any number that is no id, as -1.
+  // Ids by expert, filled up to whole blocks, at any place in them, with m * top_k or any number
+  // that is no id, as -1.
   const int* sorted_token_ids = nullptr;
   // Expert of each block; blocks with -1, or any number that is no expert, are skipped.
   const int* expert_ids = nullptr;
@@ -78,17 +84,18 @@ struct MoeGemmArgs {
   // only spreads the work unevenly over the device then.
   bool expert_parallel = false;
 
-  // Sum tiles that several thread blocks share by atomic additions. The order of the sums, and so
-  // the last bits of C, then change from run to run. A workspace serves only calls with the same
-  // value: zero it before a call with the other one. The family sm90 has no such kernels: set it
-  // before moe_gemm_block_size(), which then chooses without them.
+  // Sum tiles that several thread blocks share by atomic additions, into sums that a memset before
+  // the launch clears. The order of the sums, and so the last bits of C, then change from run to
+  // run. The family sm90 has no such kernels: set it before moe_gemm_block_size(), which then
+  // chooses without them.
   bool atomic_reduce = false;
 
   void* c = nullptr;  // c_type [m * top_k, n]; rows whose expert is -1 are not written
 
-  // Scratch memory of at least moe_gemm_workspace_size() bytes, aligned to 256. Zero it once before
-  // its first use; each call leaves it ready for the next, of any shape. Calls that may overlap
-  // need one each. May be null if 0 bytes are needed.
+  // Scratch memory of at least moe_gemm_workspace_size() bytes, aligned to 256, whatever it holds:
+  // each call leaves it ready for the next, of any shape. Calls that may overlap need one each. May
+  // be null if 0 bytes are needed. Of all words that it may hold at first, 0x5eba1cd7 and
+  // 0x6b1dc501 to 0x6b1dc507 would mislead a call: who wants to rule that out zeroes it once.
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
 

@@ -111,8 +111,9 @@ Status repack_rows(const RepackRowsArgs& args);
 //  - kFE4M3fn (NVFP4): to the upper byte of the kFloat16 number s * 2^7 without its sign, permuted.
 //    A NaN stays one beside kFloat16; beside kBFloat16 the GEMM reads it as 768;
 //  - kFE8M0fnu (MXFP4, MXFP8): permuted; of kFE2M1f weights beside a_type kFE4M3fn multiplied by
-//    2^6 as well. Beside 16-bit activations the GEMM reads scales above 2^64 (of kFE4M3fn weights
-//    2^31), and NaN, as that; below 2^-60 (2^-93) weights lose bits.
+//    2^6 as well. A NaN stays one, which beside a_type kFE4M3fn may make infinity. Beside 16-bit
+//    activations scales above 2^64 (of kFE4M3fn weights 2^31) are infinite or NaN to the GEMM;
+//    below 2^-60 (2^-93) weights lose bits.
 //
 // One scale for a block of 128 rows and 128 columns, as in DeepSeek-V3's weight_scale_inv of
 // [source_n / 128, source_k / 128], each rounded up: group_size = columns_per_scale = 128,

@@ -4,13 +4,11 @@ A binding of libmarlin_moe_ffi.so with apache-tvm-ffi. Tensors are whatever expo
 DLPack: PyTorch's, CuPy's and others. No framework is imported here; tvm-ffi, which the first call
 imports, looks for torch.
 
-    qweight, scales = ...  # GPTQ: int32 [E, k / 8, n], bfloat16 [E, k / 128, n]
-    gate_up = marlin_moe.ExpertWeights(
-        b=marlin_moe.repack_gptq(qweight, b_type="kU4B8"),
-        scales=marlin_moe.permute_scales(scales, b_type="kU4B8", group_size=128).scales,
-        b_type="kU4B8",
-        group_size=128,
-    )
+    experts = "model.layers.0.mlp.experts.{expert}.{projection}.{tensor}"
+    parts = marlin_moe.read_experts(folder, experts, projections=["gate_proj", "up_proj"])
+    gate_up = marlin_moe.ExpertWeights.from_gptq(parts)
+    [down] = marlin_moe.read_experts(folder, experts, projections=["down_proj"])
+    down = marlin_moe.ExpertWeights.from_gptq(down)
     layer = marlin_moe.MoeLayer(gate_up, down)
     out = layer(x, topk_weights, topk_ids)
 
@@ -23,7 +21,6 @@ that is neither PyTorch nor CuPy, on the legacy default stream. Tensors have to 
 with any other asynchronous call; ExpertWeights keep theirs alive.
 
 Devices. All tensors of a call are on one CUDA device, which the call makes current while it runs.
-What the library asks of a device it asks once: there must be no cudaDeviceReset() between calls.
 
 Errors are subclasses of MarlinMoeError; they name the argument, what was given and what is allowed,
 and come before the launch that they concern. Importing needs neither library nor GPU; calls raise
@@ -38,6 +35,7 @@ from .activations import (
     topk_sum,
 )
 from .align import Alignment, alignment_capacity, moe_align, moe_gemm_block_size
+from .checkpoints import read_experts
 from .errors import (
     CudaError,
     InsufficientWorkspaceError,
@@ -47,9 +45,6 @@ from .errors import (
     NoKernelError,
 )
 from .gemm import (
-    GROUP_SIZE_ACT_ORDER,
-    GROUP_SIZE_CHANNEL,
-    ExpertWeights,
     GemmConfig,
     clear_workspaces,
     moe_gemm,
@@ -71,6 +66,7 @@ from .prepare import (
     sort_rows_by_group,
 )
 from .scalar_type import ScalarType
+from .weights import GROUP_SIZE_ACT_ORDER, GROUP_SIZE_CHANNEL, ExpertWeights
 
 __version__ = "0.1.0"
 
@@ -105,6 +101,7 @@ __all__ = [
     "permute_scales",
     "permute_zero_points",
     "quantize_activations",
+    "read_experts",
     "repack_awq",
     "repack_gptq",
     "repack_rows",

@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ._function import Function, needed
 from ._library import function
 from .align import Alignment
+from .weights import ExpertWeights
 
-# group_size of weights with one scale per output column.
-GROUP_SIZE_CHANNEL = -1
-# group_size of GPTQ weights that were quantised with desc_act: g_idx has each row's group.
-GROUP_SIZE_ACT_ORDER = 0
-
-_expert_weights = Function(
-    "expert_weights",
-    "b",
-    "scales",
-    "b_type",
-    "group_size",
-    "a_type",
-    "c_type",
-    "s_type",
-    "zero_points",
-    "global_scales",
-    "bias",
-    "g_idx",
-    "perm",
-    "a_factor",
-)
 _moe_gemm = Function(
     "moe_gemm",
     "a",
@@ -70,68 +49,6 @@ class GemmConfig(NamedTuple):
     blocks_per_sm: int = 0
     stripe_slack: int = -1
     gather_first: int = -1
-
-
-@dataclass(frozen=True, eq=False)
-class ExpertWeights:
-    """The weights of all experts for one GEMM, in the layouts that the preparation makes.
-
-    The tensors are checked when the object is made, and kept alive by it. What they were prepared
-    for is part of it: GEMMs with other activations or results are refused.
-
-    Attributes:
-      b: int32 [num_experts, k / 16, n * bits / 2], from repack_gptq(), repack_awq(), repack_rows().
-      scales: s_type [num_experts, num_groups, n], from permute_scales().
-      b_type: type of the weights: `kU4`, `kU4B8`, `kU8B128`, `kFE4M3fn` or `kFE2M1f`.
-      group_size: rows that share a scale: 16, 32, 64, 128; GROUP_SIZE_CHANNEL or
-        GROUP_SIZE_ACT_ORDER.
-      a_type: activations that they were prepared for: `kS8`, `kFE4M3fn`, or None: those of 16 bits.
-      c_type: type of results that they were prepared for; None: that of 16-bit scales, `kBFloat16`
-        for MXFP4. NVFP4 needs the one that scale_global_scales() was given.
-      s_type: type of the scales; None: the dtype of the tensor.
-      zero_points: int32 [num_experts, num_groups, n / 8], from permute_zero_points(); kU4 only.
-      global_scales: float32 [num_experts], from scale_global_scales() for NVFP4, from
-        permute_scales() for activations of kS8.
-      bias: c_type [num_experts, n], from permute_bias(); optional.
-      g_idx: int32 [num_experts, k], from sort_rows_by_group(); act-order only.
-      perm: int32 [num_experts, k], likewise.
-      a_factor: float32 [1], of weights packed elsewhere for activations of kS8 and groups: what all
-        scales are multiples of. MoeLayer only.
-    """
-
-    b: Any
-    scales: Any
-    b_type: str
-    group_size: int
-    a_type: str | None = None
-    c_type: str | None = None
-    s_type: str | None = None
-    zero_points: Any = None
-    global_scales: Any = None
-    bias: Any = None
-    g_idx: Any = None
-    perm: Any = None
-    a_factor: Any = None
-    handle: Any = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Checks the tensors; raises InvalidArgumentError if they do not go together."""
-        handle = _expert_weights(
-            self.b,
-            self.scales,
-            self.b_type,
-            self.group_size,
-            self.a_type,
-            self.c_type,
-            self.s_type,
-            self.zero_points,
-            self.global_scales,
-            self.bias,
-            self.g_idx,
-            self.perm,
-            self.a_factor,
-        )
-        object.__setattr__(self, "handle", handle)
 
 
 def moe_gemm(

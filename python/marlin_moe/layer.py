@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ._function import Function, needed
-from .gemm import ExpertWeights
+from .errors import invalid
+from .weights import ExpertWeights
 
 _moe_layer = Function(
     "moe_layer",
@@ -52,9 +53,17 @@ class MoeLayer:
           apply_router_weight_on_input: whether topk_weights multiply the input of GEMM 1 rather
             than the output of GEMM 2.
         """
+        for name, weights, parts in (("gate_up", gate_up, 2), ("down", down, 1)):
+            if needed(name, weights, ExpertWeights).column_parts not in (0, parts):
+                made = {1: "a single matrix", 2: "gate and up"}
+                raise invalid(
+                    name,
+                    f"weights prepared as {made[3 - parts]}",
+                    f"{made[parts]}; see `gate_up` of ExpertWeights",
+                )
         called = _moe_layer(
-            needed("gate_up", gate_up, ExpertWeights).handle,
-            needed("down", down, ExpertWeights).handle,
+            gate_up.handle,
+            down.handle,
             num_experts,
             expert_map,
             block_size,

@@ -48,16 +48,18 @@ enum Function {
   kFuncGetAttributes,
   kFuncSetAttribute,
   kOccupancy,
+  kMemsetAsync,
   kLaunchKernel,
   kGetLastError,
   kPermuteColumns,
   kStageRows,
   kNumFunctions
 };
-constexpr const char* kNames[kNumFunctions] = {
-    "cudaGetDevice",        "cudaDeviceGetAttribute", "cudaFuncGetAttributes",
-    "cudaFuncSetAttribute", "cudaOccupancy...",       "cudaLaunchKernel",
-    "cudaGetLastError",     "permute_columns",        "stage_rows"};
+constexpr const char* kNames[kNumFunctions] = {"cudaGetDevice",         "cudaDeviceGetAttribute",
+                                               "cudaFuncGetAttributes", "cudaFuncSetAttribute",
+                                               "cudaOccupancy...",      "cudaMemsetAsync",
+                                               "cudaLaunchKernel",      "cudaGetLastError",
+                                               "permute_columns",       "stage_rows"};
 using Calls = std::array<int, kNumFunctions>;
 thread_local Calls calls{};
 thread_local marlin_moe::StageRowsArgs last_staged{};
@@ -70,6 +72,18 @@ struct LaunchRecord {
   KernelParams params;
 };
 thread_local LaunchRecord last_launch;
+
+struct MemsetRecord {
+  const void* memory;
+  int value;
+  std::size_t bytes;
+};
+thread_local MemsetRecord last_memset;
+
+// Kernels that the current context has let have their shared memory; of one thread.
+thread_local std::vector<const void*> told_of;
+// Whether a launch fails in a context that was not told of the kernel.
+thread_local bool forgets = false;
 
 // What the runtime keeps of a thread's last failure, and the function that is to fail.
 thread_local cudaError_t last_error = cudaSuccess;
@@ -127,8 +141,14 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void* function) {
   return result_of(kFuncGetAttributes, has_code ? cudaSuccess : cudaErrorNoKernelImageForDevice);
 }
 
-cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) {
+cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute, int) {
+  told_of.push_back(function);
   return result_of(kFuncSetAttribute);
+}
+
+cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t) {
+  last_memset = {memory, value, bytes};
+  return result_of(kMemsetAsync);
 }
 
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const void*, int,
@@ -141,7 +161,9 @@ cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void**
                              std::size_t shared_bytes, cudaStream_t) {
   last_launch = {function, grid.x, block.x, shared_bytes,
                  *static_cast<const KernelParams*>(arguments[0])};
-  return result_of(kLaunchKernel);
+  const bool forgotten =
+      forgets && std::find(told_of.begin(), told_of.end(), function) == told_of.end();
+  return result_of(kLaunchKernel, forgotten ? cudaErrorInvalidValue : cudaSuccess);
 }
 
 cudaError_t cudaGetLastError() {
@@ -335,14 +357,57 @@ void check_other_sizes() {
   std::size_t needed = 1;
   expect(marlin_moe::moe_gemm_workspace_size(whole, &needed).ok() && needed == 0, "none is needed");
   expect(marlin_moe::moe_gemm(whole).ok(), "a null workspace of no bytes is enough then");
-  // The gathered rows of A end the workspace if atomic additions are behind the locks' places.
-  MoeGemmArgs gathered = act_order_arguments();
-  gathered.atomic_reduce = true;
-  expect(marlin_moe::moe_gemm_workspace_size(gathered, &needed).ok() &&
-             marlin_moe::moe_gemm(gathered).ok() &&
-             static_cast<const char*>(last_launch.params.a) + 17 * 2 * 2048 * 2 ==
-                 static_cast<const char*>(gathered.workspace) + needed,
-         "the gathered rows end the workspace");
+}
+
+// Atomic additions find zeros, whatever the workspace held: where all blocks may add, and no byte
+// that is not theirs.
+void check_atomic_additions() {
+  for (MoeGemmArgs args : {arguments(40, 1024, 2048, 16), act_order_arguments()}) {
+    args.atomic_reduce = true;
+    std::size_t needed = 0;
+    calls = {};
+    expect(marlin_moe::moe_gemm_workspace_size(args, &needed).ok() &&
+               marlin_moe::moe_gemm(args).ok() && calls[kMemsetAsync] == 1,
+           "sums of atomic additions are cleared once");
+    const char* first = static_cast<const char*>(last_memset.memory);
+    const bool gathers = args.group_size == marlin_moe::kGroupSizeActOrder;
+    const char* gathered = static_cast<const char*>(last_launch.params.a);
+    expect(first == reinterpret_cast<const char*>(last_launch.params.partials) &&
+               last_memset.value == 0 &&
+               last_memset.bytes == std::size_t{16} * 128 * 4 * last_launch.blocks &&
+               first + last_memset.bytes <= static_cast<const char*>(args.workspace) + needed &&
+               (!gathers || gathered + 17 * 2 * 2048 * 2 <= first),
+           "those of all blocks, and nothing beside them");
+  }
+  MoeGemmArgs whole = arguments(40, 256, 64, 16);
+  whole.atomic_reduce = true;
+  calls = {};
+  expect(marlin_moe::moe_gemm(whole).ok() && calls[kMemsetAsync] == 0, "none where none is split");
+}
+
+// A context that has not been told how much shared memory a kernel may have refuses its launch: the
+// one behind cudaDeviceReset(), or another than the one that was told.
+void check_other_context() {
+  const MoeGemmArgs args = arguments(64, 1024, 2048, 16);
+  expect(marlin_moe::moe_gemm(args).ok(), "a call in the first context");
+  told_of.clear();
+  forgets = true;
+  calls = {};
+  Status status = marlin_moe::moe_gemm(args);
+  expect(status.ok() && calls[kFuncSetAttribute] == 1 && calls[kLaunchKernel] == 2 &&
+             last_error == cudaSuccess,
+         "a call in another one tells it, launches again, and leaves no error: " + status.message);
+  calls = {};
+  expect(
+      marlin_moe::moe_gemm(args).ok() && calls[kFuncSetAttribute] == 0 && calls[kLaunchKernel] == 1,
+      "the next call has nothing to tell");
+  told_of.clear();
+  failing = kFuncSetAttribute;
+  status = marlin_moe::moe_gemm(args);
+  failing = kNumFunctions;
+  expect(status.message.rfind("cudaFuncSetAttribute", 0) == 0 && last_error == cudaSuccess,
+         "what fails then is named: " + status.message);
+  forgets = false;
 }
 
 // The last error of the runtime after a call is what the caller left there: nothing of the call's.
@@ -637,5 +702,7 @@ int main() {
   check_workspace_size();
   check_workspace_holds_every_block();
   check_other_sizes();
+  check_atomic_additions();
+  check_other_context();
   return failures == 0 ? 0 : 1;
 }

@@ -101,6 +101,9 @@ QUANTISATIONS = (
     Quantisation("e4m3_mxfp4_g32", "kFE4M3fn", "kFE2M1f", _BF16, "kFE8M0fnu", 32, optional=True),
     Quantisation("e4m3_fp8_ch", "kFE4M3fn", "kFE4M3fn", _BF16, _BF16, -1, optional=True),
     Quantisation("e4m3_fp8_g128", "kFE4M3fn", "kFE4M3fn", _BF16, _BF16, 128, optional=True),
+    Quantisation("bf16_mxfp8_g32", _BF16, "kFE4M3fn", _BF16, "kFE8M0fnu", 32, optional=True),
+    Quantisation("bf16_fp8_g128_fp16", _BF16, "kFE4M3fn", _F16, _F16, 128, optional=True),
+    Quantisation("fp16_u4awq_g128_bf16", _F16, "kU4", _BF16, _BF16, 128, optional=True),
     Quantisation("e4m3_mxfp8_g32", "kFE4M3fn", "kFE4M3fn", _BF16, "kFE8M0fnu", 32, optional=True),
 )
 

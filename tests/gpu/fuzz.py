@@ -231,12 +231,27 @@ def _flags(context: Context) -> Change:
     return Change(HARMLESS, {"expert_parallel": 1 - context.problem.args.expert_parallel})
 
 
+def _atomic(context: Context) -> Change:
+    """Sums by atomic additions, which kernels of sm90 do not have."""
+    problem = context.problem
+    wanted = problem.kernel(context.library.config())
+    found = any(
+        kernel.threads != SM90_THREADS
+        and kernel.types == wanted.types
+        and kernel.block_size == wanted.block_size
+        and kernel.group_blocks == wanted.group_blocks
+        and kernel.stages_cover(problem.args.k)
+        for kernel in context.kernels
+    )
+    return Change(HARMLESS if found else EITHER, {"atomic_reduce": 1})
+
+
 # Of one row at most one change is drawn: two of them could make good arguments of bad ones.
 _CHANGES: tuple[tuple[Callable[[Context], Change | None], ...], ...] = (
     (_dimension, _groups, _types, _pointer),
     (_stride,),
     (_workspace,),
-    (_config,),
+    (_config, _config, _config, _atomic),
     (_flags,),
 )
 _CHANGE_WEIGHTS = (10, 2, 3, 5, 2)
@@ -246,7 +261,12 @@ class Fuzzer:
     """Draws and runs argument sets by number; neighbours share weights and problems."""
 
     def __init__(
-        self, library: MoeGemmLibrary, kernels: dict[Kernel, str], seed: int, device: str
+        self,
+        library: MoeGemmLibrary,
+        kernels: dict[Kernel, str],
+        seed: int,
+        device: str,
+        home: str,
     ) -> None:
         self._library = library
         self._kernels = frozenset(kernels)
@@ -254,6 +274,7 @@ class Fuzzer:
         self._combinations = cases.combinations(kernels)
         self._seed = seed
         self._device = device
+        self._home = home
         self._weights: tuple[int, Weights] | None = None
         self._problem: tuple[int, Problem] | None = None
 
@@ -269,7 +290,7 @@ class Fuzzer:
             key = combination.random_key(rng, *rng.choice(shapes))
             if rng.random() < 0.3:
                 key = replace(key, pad_n=rng.randrange(64), pad_k=rng.randrange(64))
-            made = Weights(key, _EXPERTS, self._device, self._device, rng.getrandbits(30))
+            made = Weights(key, _EXPERTS, self._device, self._home, rng.getrandbits(30))
             self._weights = number, made
         return self._weights[1]
 
@@ -278,7 +299,7 @@ class Fuzzer:
             weights = self._shared_weights(number * _SETS_PER_PROBLEM // _SETS_PER_WEIGHTS)
             rng = self._rng("problem", number)
             case = _random_case(rng, weights)
-            problem = Problem(self._library, case, weights, self._device, self._device)
+            problem = Problem(self._library, case, weights, self._device, self._home)
             if case.m and rng.random() < 0.4:
                 _align_otherwise(rng, problem)
             self._problem = number, problem
@@ -298,7 +319,7 @@ def _align_otherwise(rng: random.Random, problem: Problem) -> None:
     padding = [rng.choice((-1, ids, ids + 1, _INT32_MAX, -_INT32_MAX)) for _ in range(3)]
     elsewhere = (-1, -2, problem.args.num_experts, _INT32_MAX, -_INT32_MAX)
     no_expert = [rng.choice(elsewhere) for _ in range(3)]
-    problem.renumber(padding, no_expert, rng.choice((0, 0, 1, 3)))
+    problem.renumber(padding, no_expert, rng.choice((0, 0, 1, 3)), rng.random() < 0.5)
 
 
 def _fits(combination: Combination, k: int) -> bool:
@@ -353,7 +374,8 @@ class _Trial:
                 self._config = context.library.config(**change.config)
         self._take_workspace()
         if context.rng.random() < 0.3:
-            self._soil_workspace()
+            # Nothing may depend on what it holds at first.
+            self._problem.workspace.fill(context.rng.choice((0xFF, 0x01, 0x7F)), torch.uint8)
         self._verdict = self._expected(context)
 
     def _take_workspace(self) -> None:
@@ -374,14 +396,6 @@ class _Trial:
         for change in self._changes:
             if change.fields.get("workspace", before) is None and args.workspace_bytes == 0:
                 change.verdict = change.verdict if needed else HARMLESS
-
-    def _soil_workspace(self) -> None:
-        """Leaves no zero in the workspace, which kernels but those of sm90 can do without."""
-        config = self._config
-        if config is None:
-            config = self._library.choose_config(self._args)[1]
-        if config.threads != SM90_THREADS:
-            self._problem.workspace.fill(0xFF, torch.uint8)
 
     def _expected(self, context: Context) -> str:
         verdicts = {change.verdict for change in self._changes}

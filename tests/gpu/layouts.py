@@ -139,7 +139,6 @@ def interleave_bytes(values: Any) -> Any:
 @functools.cache
 def _nvfp4_bytes() -> np.ndarray:
     values = number_formats.VALUES["kFE4M3fn"][:128] * 2.0**7
-    values[127] = 0  # NaN, which no scale is
     bits = values.astype(np.float16).view(np.uint16)
     return (bits >> 7).astype(np.uint8)
 
@@ -165,7 +164,9 @@ def store_exponent_scales(codes: Any, a_bits: int = 16, b_type: str = "kFE2M1f")
     For 8-bit activations they hold the 2^6 by which e2m1 is too small as e4m3.
     """
     if a_bits == 8:
-        return permute_channel(codes + (6 if b_type == "kFE2M1f" else 0))
+        raised = codes + (6 if b_type == "kFE2M1f" else 0)
+        raised[codes == 255] = 255  # NaN stays NaN
+        return permute_channel(raised)
     return interleave_bytes(permute_grouped(codes))
 
 

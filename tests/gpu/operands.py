@@ -125,7 +125,7 @@ class Problem:
         self._align()
         self.c = Guarded(max(1, case.m * case.top_k) * case.weights.n * 2, device, home)
         self.args.c = self.c.bytes.data_ptr()
-        self.new_workspace(self.forced_config())
+        self.new_workspace()
 
     def _make_activations(self) -> None:
         """Sets the rows of A; what lies between them is not a number, or as large as can be."""
@@ -205,19 +205,25 @@ class Problem:
         self._align(count)
 
     def renumber(
-        self, padding: Sequence[int], no_expert: Sequence[int], empty_blocks: int = 0
+        self,
+        padding: Sequence[int],
+        no_expert: Sequence[int],
+        empty_blocks: int = 0,
+        shuffled: bool = False,
     ) -> None:
         """Writes these numbers, in turn, for padding and for blocks without an expert.
 
-        `empty_blocks`: as add_empty_blocks() puts them there.
+        `empty_blocks`: as add_empty_blocks() puts them there. `shuffled`: a block's ids and padding
+        stand in any order.
         """
-        self._align(empty_blocks, padding, no_expert)
+        self._align(empty_blocks, padding, no_expert, shuffled)
 
     def _align(
         self,
         empty_blocks: int = 0,
         padding: Sequence[int] = (),
         no_expert: Sequence[int] = (),
+        shuffled: bool = False,
     ) -> None:
         alignment = moe_reference.moe_align(
             self._routing, self.case.num_experts, self.args.block_size, self._map
@@ -225,6 +231,9 @@ class Problem:
         used = int(alignment.num_tokens_past_padded[0])
         _renumber(alignment.sorted_token_ids[:used], self.case.m * self.case.top_k, padding)
         _renumber(alignment.expert_ids[: used // self.args.block_size], -1, no_expert)
+        if shuffled:
+            blocks = alignment.sorted_token_ids[:used].reshape(-1, self.args.block_size)
+            blocks[:] = np.random.default_rng(self.case.seed).permuted(blocks, axis=1)
         self._soil_unused(alignment)
         if empty_blocks:
             alignment = self._with_empty_blocks(alignment, empty_blocks)
@@ -258,9 +267,12 @@ class Problem:
     def new_workspace(self, config: Any = None, args: Any = None) -> None:
         """Takes a zeroed workspace of just the size that the library asks for.
 
-        It is for a launch with `config`, or the library's choice, and with `args` if that is not
-        the problem's own struct. A refusal here is for the launch to repeat, where it is checked.
+        It is for a launch with `config`, or what the case forces, or the library's choice, and with
+        `args` if that is not the problem's own struct. A refusal here is for the launch to repeat,
+        where it is checked.
         """
+        if config is None and args is None:
+            config = self.forced_config()
         status, size = self._library.workspace_size(self.args if args is None else args, config)
         self.use_workspace(Guarded(size if status.ok else 16, self._device, self.home))
         self.workspace.fill(0, torch.uint8)
@@ -374,18 +386,35 @@ class Problem:
         other.args.a = self._on_device(a)
         return other
 
-    def with_not_finite_rows(self, rows: list[int]) -> Problem:
-        """Returns the problem on the same memory with an infinity and a NaN in rows of A.
+    def with_spoilt_rows(self, rows: list[int], value: float) -> Problem:
+        """Returns the problem on the same memory with an infinity or NaN in rows of A.
 
-        Of 8-bit activations they are in the scales.
+        Of 8-bit activations it is in the scales.
         """
         if self._a_scales is not None:
             scales = self._a_scales.clone()
-            scales[rows] = torch.nan
+            scales[rows] = value
             return self.with_a_scales(scales)
         spoilt = self._a.clone()
-        spoilt[rows, 5], spoilt[rows, 6] = torch.inf, torch.nan
+        spoilt[rows, 5] = value
         return self._with_a(spoilt)
+
+    def with_spoilt_bias(self, expert: int, value: float) -> Problem:
+        """Returns the problem on the same memory with an infinity or NaN as an expert's bias."""
+        bias = self.weights.bias.clone()
+        bias[expert] = value
+        other = copy.copy(self)
+        other.args = self._library.Args.from_buffer_copy(self.args)
+        other.args.bias = self._on_device(bias)
+        return other
+
+    def with_nan_scale(self, expert: int, group: int, column: int) -> Problem:
+        """Returns the problem on the same memory with one scale of the weights that is NaN."""
+        other = copy.copy(self)
+        other.weights = self.weights.with_nan_scale(expert, group, column)
+        other.args = self._library.Args.from_buffer_copy(self.args)
+        other.args.scales = other.weights.scales.data_ptr()
+        return other
 
     def forced_config(self) -> Any:
         """Returns the configuration that the case forces, or None."""

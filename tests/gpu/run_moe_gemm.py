@@ -4,10 +4,11 @@
 
 --fuzz feeds random argument sets instead, each of which has to be refused or give the right result.
 --sanitizer-sample runs a small fixed sample in this process and launches nothing but the library's
-kernels, so that compute-sanitizer has only those to look at:
+kernels, so that compute-sanitizer has only those to look at; beside --fuzz it does so with random
+argument sets:
 
-    compute-sanitizer --tool memcheck|racecheck|initcheck python3 run_moe_gemm.py \\
-        --sanitizer-sample --library ... --manifest ... --out ...
+    compute-sanitizer --error-exitcode 9 --tool memcheck|racecheck|initcheck python3 \\
+        run_moe_gemm.py --sanitizer-sample --library ... --manifest ... --out ...
 
 The cases run in a worker process. One that crashes or hangs costs that case only: it is recorded as
 failed and another worker goes on behind it. Exit status 1 if anything failed, or if a built kernel
@@ -69,6 +70,9 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--sanitizer-sample", action="store_true", help="instead: a small sample, in this process"
     )
+    parser.add_argument(
+        "--budget-seconds", type=float, default=float("inf"), help="draw no further set after"
+    )
     parser.add_argument("--only", default="", help="run only cases whose name holds this text")
     parser.add_argument("--case-seconds", type=float, default=20, help="after which a case hangs")
     parser.add_argument("--device", default="cuda")
@@ -89,7 +93,7 @@ def acceptance_items(options: argparse.Namespace, library: Any) -> Iterator[Item
     kernels = cases.read_manifest(options.manifest, options.family)
     planned = cases.plan(kernels, options.seed, options.per_combination)
     specials = special_checks.plan_special(kernels, options.device)
-    names = [case.name for case in planned] + [label for _, label, _ in specials]
+    names = [case.name for case in planned] + [label for _, label, *_ in specials]
     wanted = [i for i, name in enumerate(names) if options.only in name and i >= options.first]
     device = options.device
     chosen = [index for index in wanted if index < len(planned)]
@@ -100,7 +104,7 @@ def acceptance_items(options: argparse.Namespace, library: Any) -> Iterator[Item
     shared = call = None  # frees the last weights
     for index in wanted[len(chosen) :]:
         item = specials[index - len(planned)]
-        call = functools.partial(special_checks.run_special, library, *item, device)
+        call = functools.partial(special_checks.run_special, library, item, device)
         yield index, names[index], call
 
 
@@ -122,8 +126,13 @@ def fuzz_items(options: argparse.Namespace, library: Any) -> Iterator[Item]:
     import fuzz
 
     kernels = cases.read_manifest(options.manifest, options.family)
-    draws = fuzz.Fuzzer(library, kernels, options.seed, options.device)
+    home = "cpu" if options.sanitizer_sample else options.device
+    draws = fuzz.Fuzzer(library, kernels, options.seed, options.device, home)
+    started = time.monotonic()
     for index in range(options.first, options.fuzz):
+        if time.monotonic() - started > options.budget_seconds:
+            print(f"the budget is spent: {index} of {options.fuzz} sets drawn", flush=True)
+            return
         yield index, f"fuzz {index}", functools.partial(draws.run, index)
 
 
@@ -136,10 +145,10 @@ def work(options: argparse.Namespace, write: Callable[[dict[str, Any]], None]) -
     library = MoeGemmLibrary(options.library)
     torch.backends.cuda.matmul.allow_tf32 = False
     items = acceptance_items
-    if options.sanitizer_sample:
-        items = sanitizer_items
-    elif options.fuzz:
+    if options.fuzz:
         items = fuzz_items
+    elif options.sanitizer_sample:
+        items = sanitizer_items
     write({"ready": True})
     for index, name, call in items(options, library):
         write({"begin": index, "name": name})

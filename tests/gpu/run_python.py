@@ -8,8 +8,10 @@ The layer has the shape of Qwen3-30B-A3B: hidden 2048, intermediate 768, 128 exp
 token; weights are GPTQ's int4 with 128 rows per scale, activations bfloat16. What the package
 computes is compared with PyTorch in float32, with dequantised weights, and so is PyTorch in
 bfloat16. Then the same is asked for in other ways: on another stream, on two streams at once, from
-two threads, into the caller's output, with temporary tensors, step by step, from a CUDA graph, with
-experts on two devices, with arrays of CuPy. Exit status 1 if anything is not as it should be.
+two threads, into the caller's output, with temporary tensors, step by step, from a CUDA graph, as
+the sum of two halves of the experts, with arrays of CuPy; where there are two GPUs, with the layer
+on the second one while the first is current, and with half of the experts on each. Exit status 1 if
+anything is not as it should be.
 """
 
 from __future__ import annotations
@@ -83,6 +85,9 @@ class Tokens:
     x: torch.Tensor
     weights: torch.Tensor
     ids: torch.Tensor
+
+    def to(self, device: Any) -> Tokens:
+        return Tokens(self.x.to(device), self.weights.to(device), self.ids.to(device))
 
 
 @dataclass(frozen=True)
@@ -166,13 +171,13 @@ class Layer:
     def run(self, tokens: Tokens, **options: Any) -> Any:
         return self.experts(tokens.x, tokens.weights, tokens.ids, **options)
 
-    def part(self, first: int, last: int) -> tuple[Any, Any]:
+    def part(self, first: int, last: int, device: Any) -> tuple[Any, Any]:
         """Returns the prepared weights of some experts, as one of several devices has them."""
         package = self._package
         return tuple(
             package.ExpertWeights(
-                b=weights.b[first:last],
-                scales=weights.scales[first:last],
+                b=weights.b[first:last].to(device),
+                scales=weights.scales[first:last].to(device),
                 b_type="kU4B8",
                 group_size=_GROUP,
             )
@@ -295,24 +300,45 @@ def from_graph(layer: Layer, tokens: Tokens) -> torch.Tensor:
     return graph.out.clone()
 
 
-def on_two_devices(layer: Layer, tokens: Tokens) -> torch.Tensor:
-    """The sum of what two devices compute that have half of the experts each."""
+def _sum_of_halves(layer: Layer, tokens: Tokens, devices: tuple[Any, Any]) -> torch.Tensor:
+    """The sum of two calls, on these devices, that have half of the experts each."""
     experts = layer.shape.experts
     half = experts // 2
     total = torch.zeros(tokens.x.shape, dtype=torch.float32, device=tokens.x.device)
-    for first, last in ((0, half), (half, experts)):
-        local = torch.full((experts,), -1, dtype=torch.int32, device=tokens.x.device)
-        local[first:last] = torch.arange(last - first, dtype=torch.int32, device=tokens.x.device)
+    for device, first, last in ((devices[0], 0, half), (devices[1], half, experts)):
+        local = torch.full((experts,), -1, dtype=torch.int32, device=device)
+        local[first:last] = torch.arange(last - first, dtype=torch.int32, device=device)
+        own = tokens.to(device)
         out = layer._package.fused_moe(
-            tokens.x,
-            *layer.part(first, last),
-            tokens.weights,
-            tokens.ids,
+            own.x,
+            *layer.part(first, last, device),
+            own.weights,
+            own.ids,
             num_experts=experts,
             expert_map=local,
         )
-        total += out.to(torch.float32)
+        if out.device != own.x.device:
+            raise AssertionError(f"the output of tensors on {own.x.device} is on {out.device}")
+        total += out.to(tokens.x.device).to(torch.float32)
     return total
+
+
+def in_two_halves(layer: Layer, tokens: Tokens) -> torch.Tensor:
+    return _sum_of_halves(layer, tokens, (tokens.x.device, tokens.x.device))
+
+
+def on_two_devices(layer: Layer, tokens: Tokens) -> torch.Tensor:
+    return _sum_of_halves(layer, tokens, (tokens.x.device, "cuda:1"))
+
+
+def on_second_device(layer: Layer, tokens: Tokens) -> torch.Tensor:
+    """The layer on the second device while the first one is current."""
+    experts = layer._package.MoeLayer(*layer.part(0, layer.shape.experts, "cuda:1"))
+    own = tokens.to("cuda:1")
+    out = experts(own.x, own.weights, own.ids)
+    if torch.cuda.current_device() != 0 or out.device != own.x.device:
+        raise AssertionError("a call changed the current device, or its output is on another one")
+    return out.to(tokens.x.device)
 
 
 Way = Callable[[Layer, Tokens], torch.Tensor]
@@ -326,7 +352,10 @@ SAME: dict[str, Way] = {
     "step by step": step_by_step,
     "graph": from_graph,
 }
-OTHER: dict[str, Way] = {"two devices": on_two_devices}
+OTHER: dict[str, Way] = {"two halves of the experts": in_two_halves}
+if torch.cuda.device_count() > 1:
+    SAME["second device"] = on_second_device
+    OTHER["two devices"] = on_two_devices
 if importlib.util.find_spec("cupy"):
     SAME["CuPy"] = from_cupy
 
@@ -486,6 +515,8 @@ def main(argv: list[str]) -> int:
     checks, times = run_checks(layer, options.tokens, "cuda")
     failed = [check for check in checks if not check["fine"]]
     device = torch.cuda.get_device_name()
+    if torch.cuda.device_count() == 1:
+        print("one GPU: what needs two was not run")
     print(f"{device}, torch {torch.__version__}: {len(checks)} checks, {len(failed)} failed")
     if options.out:
         summary = {"device": device, "torch": torch.__version__, "checks": checks, "times": times}

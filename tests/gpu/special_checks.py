@@ -26,11 +26,15 @@ class CheckFailedError(AssertionError):
 
 @dataclass
 class Bench:
-    """What a check works with: the library, the device, and the weights it is about."""
+    """What a check works with: the library, the device, and the weights it is about.
+
+    `kernel`: that has to solve all problems, or None for the library's choice.
+    """
 
     library: MoeGemmLibrary
     device: str
     key: WeightKey
+    kernel: Kernel | None = None
 
     def problem(self, m: int, **fields: Any) -> Problem:
         """Makes a problem on the bench's weights.
@@ -43,6 +47,10 @@ class Bench:
         if self.key.group_size == -1:
             key = replace(key, group_length=key.k)
         defaults = {"kind": "special", "num_experts": 5, "top_k": 2, "seed": 7}
+        if self.kernel is not None:
+            defaults["block_size"] = self.kernel.block_size
+            defaults["tile"] = self.kernel.tile
+            defaults["blocks_per_sm"] = self.kernel.blocks_per_sm
         case = Case(weights=key, m=m, **{**defaults, **fields})
         seed = zlib.crc32(repr(key).encode())
         weights = Weights(key, case.local_experts, self.device, self.device, seed)
@@ -50,7 +58,7 @@ class Bench:
 
     def run(self, problem: Problem) -> torch.Tensor:
         """Launches, requires success, and returns the output's bits."""
-        status = launch(self.library, problem, None, self.device)
+        status = launch(self.library, problem, problem.forced_config(), self.device)
         if not status.ok:
             raise CheckFailedError(f"{problem.case.name}: {status.name}: {status.message}")
         return problem.output_bits()
@@ -114,6 +122,17 @@ def numbers_out_of_range(bench: Bench) -> str:
     return ""
 
 
+def ids_in_any_order(bench: Bench) -> str:
+    """A block's ids and its padding may stand in any order."""
+    for m in (3, 123):
+        problem = bench.problem(m, num_experts=12, bias=True, topk_weights=True)
+        expected = bench.checked_run(problem)
+        problem.renumber((-1, 2**31 - 1), (), shuffled=True)
+        if not torch.equal(bench.checked_run(problem), expected):
+            raise CheckFailedError(f"{problem.case.name}: differs with ids in another order")
+    return ""
+
+
 def every_block_size(bench: Bench) -> str:
     """All block sizes agree with the reference, with most blocks partly filled."""
     for block_size in bench.key.block_sizes:
@@ -171,18 +190,55 @@ def one_unit_for_all_experts(bench: Bench) -> str:
     return ""
 
 
+def _check_spoilt(
+    bench: Bench, problem: Problem, bits: torch.Tensor, mine: torch.Tensor, what: str
+) -> None:
+    """Compares the run of a spoilt problem: `mine` are all elements that are not finite now."""
+    expected = bench.checked_run(problem)
+    if not torch.equal(bits[~mine], expected[~mine]):
+        raise CheckFailedError(f"{problem.case.name}: {what} changed other elements")
+    if bool(torch.isfinite(problem.values(bits)[mine]).any()):
+        raise CheckFailedError(f"{problem.case.name}: {what} left finite elements")
+
+
 def not_finite_stays_in_its_token(bench: Bench) -> str:
     """A NaN or an infinity in a row of A, or in its scale, changes no other row."""
     problem = bench.problem(37, num_experts=3)
-    expected = bench.checked_run(problem)
-    spoilt = problem.with_not_finite_rows([4, 21])
-    bits = bench.run(spoilt)
-    rows = torch.arange(len(bits), device=bits.device) // problem.case.top_k
-    mine = (rows == 4) | (rows == 21)
-    if not torch.equal(bits[~mine], expected[~mine]):
-        raise CheckFailedError(f"{problem.case.name}: rows of other tokens changed")
-    if bool(torch.isfinite(problem.values(bits[mine])).any()):
-        raise CheckFailedError(f"{problem.case.name}: finite numbers in a row of NaN")
+    for value in (torch.nan, torch.inf, -torch.inf):
+        bits = bench.run(problem.with_spoilt_rows([4, 21], value))
+        tokens = torch.arange(len(bits), device=bits.device) // problem.case.top_k
+        mine = ((tokens == 4) | (tokens == 21))[:, None].expand_as(bits)
+        _check_spoilt(bench, problem, bits, mine, f"{value} in two tokens")
+    return ""
+
+
+def not_finite_stays_in_its_expert(bench: Bench) -> str:
+    """A NaN or an infinity in an expert's bias changes no other expert's rows."""
+    problem = bench.problem(37, num_experts=3, bias=True)
+    local = torch.from_numpy(problem.local_expert_of_id)
+    for value in (torch.nan, torch.inf, -torch.inf):
+        bits = bench.run(problem.with_spoilt_bias(1, value))
+        mine = (local.to(bits.device) == 1)[:, None].expand_as(bits)
+        _check_spoilt(bench, problem, bits, mine, f"{value} in an expert")
+    return ""
+
+
+def nan_scale_stays_in_its_column(bench: Bench) -> str:
+    """A scale of NaN, as its format has it, gives NaN in its expert's column and nowhere else."""
+    if bench.key.a_type == "kS8" and not bench.key.per_channel:
+        return "scales are integers"
+    if bench.key.s_type == "kFE4M3fn" and bench.key.c_type == "kBFloat16":
+        return "NVFP4's NaN is 768 beside bf16, as prepare.h says"
+    problem = bench.problem(37, num_experts=3, bias=True)
+    local = torch.from_numpy(problem.local_expert_of_id)
+    for group, column in ((0, 0), (problem.weights.num_groups - 1, 77)):
+        bits = bench.run(problem.with_nan_scale(1, group, column))
+        mine = torch.zeros(bits.shape, dtype=torch.bool, device=bits.device)
+        mine[local.to(bits.device) == 1, column] = True
+        _check_spoilt(bench, problem, bits, mine, "a scale of NaN")
+        may_be_infinite = bench.key.s_type == "kFE8M0fnu" and bench.key.a_bits == 8
+        if not may_be_infinite and not bool(torch.isnan(problem.values(bits)[mine]).all()):
+            raise CheckFailedError(f"{problem.case.name}: a scale of NaN gave infinity")
     return ""
 
 
@@ -202,7 +258,7 @@ def graph_replay(bench: Bench) -> str:
     synchronise(bench.device)
     with torch.cuda.graph(graph):
         problem.args.stream = torch.cuda.current_stream().cuda_stream
-        status = bench.library.gemm(problem.args)
+        status = bench.library.gemm(problem.args, problem.forced_config())
     if not status.ok:
         raise CheckFailedError(f"captured call: {status.name}: {status.message}")
     synchronise(bench.device)
@@ -230,7 +286,7 @@ def two_streams(bench: Bench) -> str:
         synchronise(bench.device)
         for _ in range(4):
             for problem in problems:
-                bench.library.gemm(problem.args)
+                bench.library.gemm(problem.args, problem.forced_config())
         synchronise(bench.device)
         for problem, bits in zip(problems, expected, strict=True):
             if not torch.equal(problem.output_bits(), bits):
@@ -301,8 +357,9 @@ def surplus_row_blocks(bench: Bench) -> str:
     There are more blocks than ids then, and what tokens there are lies behind the others.
     """
     for m, n, k in ((1, 128, 256), (9, 1024, 2048), (40, 320, 384)):
-        for atomic in (0, 1) if _adds_atomically(bench) else (0,):
-            problem = bench.problem(m, n=n, k=k, block_size=16 if atomic else 0)
+        for atomic in (0, 1) if not bench.kernel and _adds_atomically(bench) else (0,):
+            sizes = {"block_size": 16} if atomic else {}
+            problem = bench.problem(m, n=n, k=k, **sizes)
             problem.args.atomic_reduce = atomic
             problem.new_workspace()
             problem.add_empty_blocks(3)
@@ -313,20 +370,18 @@ def surplus_row_blocks(bench: Bench) -> str:
 
 
 def atomic_reduction(bench: Bench) -> str:
-    """Tiles summed by atomic additions are right, again and again, and leave the workspace zero."""
+    """Tiles summed by atomic additions are right, whatever the workspace held."""
     if not _adds_atomically(bench):
         return "no kernel with atomic additions was built"
     for m, n, k in ((1, 128, 2048), (17, 1024, 2048), (300, 384, 1024)):
         problem = bench.problem(m, n=n, k=k, bias=True, block_size=16)
         problem.args.atomic_reduce = 1
         problem.new_workspace()
-        for _ in range(3):
+        bench.checked_run(problem)
+        for byte in (0xFF, 0x3F):
+            problem.workspace.fill(byte, torch.uint8)
             bench.checked_run(problem)
-            sums = problem.workspace.bytes
-            if problem.weights.g_idx is not None:
-                sums = sums[: -problem.case.m * problem.case.top_k * k * 2]
-            if bool(sums.any()):
-                raise CheckFailedError(f"{problem.case.name}: the workspace is not left zero")
+            bench.checked_run(problem)
     return ""
 
 
@@ -481,21 +536,28 @@ def refusals(bench: Bench) -> str:
     return f"{len(bad_inputs)} refused"
 
 
-_SMALL: list[Callable[[Bench], str]] = [
-    no_tokens,
+# Those that are about one kernel as well as about the library's choice.
+_OF_KERNEL: list[Callable[[Bench], str]] = [
     no_local_experts,
     numbers_out_of_range,
     parallel_flag_changes_nothing,
-    every_block_size,
-    one_group_is_a_scale_per_channel,
+    ids_in_any_order,
     padded_shards,
-    one_unit_for_all_experts,
     not_finite_stays_in_its_token,
-    extreme_operands,
+    not_finite_stays_in_its_expert,
+    nan_scale_stays_in_its_column,
     repeated_runs,
     one_workspace_for_many_shapes,
     dirty_workspace,
     surplus_row_blocks,
+]
+_SMALL: list[Callable[[Bench], str]] = [
+    *_OF_KERNEL,
+    no_tokens,
+    every_block_size,
+    one_group_is_a_scale_per_channel,
+    one_unit_for_all_experts,
+    extreme_operands,
     atomic_reduction,
     refusals,
 ]
@@ -507,33 +569,57 @@ _LARGE: list[Callable[[Bench], str]] = [
 ]
 
 
-def plan_special(kernels: dict[Kernel, str], device: str) -> list[tuple[str, str, WeightKey]]:
-    """Returns (name of a check, label for the report, weights it is about).
+# (name of a check, label for the report, weights it is about, kernel that has to run).
+Planned = tuple[str, str, WeightKey, Kernel | None]
 
-    The small checks run for each scheme and types, and for act-order; the large ones once.
+
+def _sm90_ends(kernels: dict[Kernel, str]) -> list[tuple[Kernel, str]]:
+    """Returns the kernels of sm90 with the fewest and the most rows of each scheme and types."""
+    groups: dict[tuple[str, ...], list[Kernel]] = {}
+    for kernel, scheme in kernels.items():
+        if kernel.threads == SM90_THREADS:
+            groups.setdefault((scheme, *kernel.types), []).append(kernel)
+    ends = []
+    for (scheme, *_), members in groups.items():
+        members.sort(key=lambda kernel: kernel.block_size)
+        ends += [(kernel, scheme) for kernel in dict.fromkeys((members[0], members[-1]))]
+    return ends
+
+
+def plan_special(kernels: dict[Kernel, str], device: str) -> list[Planned]:
+    """Returns the special checks to run.
+
+    The small ones run for each scheme and types, and for act-order; the large ones once. Those of a
+    kernel run with kernels of sm90 as well, which the library seldom chooses for small problems.
     """
     keys: dict[tuple[Any, ...], WeightKey] = {}
     for kernel, scheme in kernels.items():
         combination = Combination.of(kernel, scheme)
         keys[scheme, *kernel.types, kernel.group_blocks == 0] = combination.key(1024, 256, 64)
-    plan = []
+    on_streams = [] if device == "cpu" else _ON_STREAMS
+    plan: list[Planned] = []
     for key in keys.values():
-        for check in _SMALL + ([] if device == "cpu" else _ON_STREAMS):
-            plan.append((check.__name__, f"{check.__name__} {key.label}", key))
+        for check in _SMALL + on_streams:
+            plan.append((check.__name__, f"{check.__name__} {key.label}", key, None))
+    for kernel, scheme in _sm90_ends(kernels):
+        key = Combination.of(kernel, scheme).key(1024, 256, 64)
+        for check in _OF_KERNEL + on_streams:
+            rows = f"sm90 {kernel.block_size}x{kernel.thread_n}"
+            plan.append((check.__name__, f"{check.__name__} {key.label} {rows}", key, kernel))
     if device != "cpu":
         first = next(iter(keys.values()))
-        plan += [(check.__name__, f"{check.__name__} {first.label}", first) for check in _LARGE]
+        for check in _LARGE:
+            plan.append((check.__name__, f"{check.__name__} {first.label}", first, None))
     return plan
 
 
-def run_special(
-    library: MoeGemmLibrary, name: str, label: str, key: WeightKey, device: str
-) -> Result:
-    """Runs one check by name."""
+def run_special(library: MoeGemmLibrary, planned: Planned, device: str) -> Result:
+    """Runs one planned check."""
+    name, label, key, kernel = planned
     check = {check.__name__: check for check in _SMALL + _ON_STREAMS + _LARGE}[name]
     result = new_result(label, "special", key)
     try:
-        result.detail = check(Bench(library, device, key))
+        result.detail = check(Bench(library, device, key, kernel))
     except CheckFailedError as failure:
         result.complain(str(failure))
     return result

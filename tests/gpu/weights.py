@@ -6,6 +6,7 @@ value then is exact in float64, and no code goes untested for being rare.
 
 from __future__ import annotations
 
+import copy
 import math
 import zlib
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ _S8_EXPERT_POWERS = (0, -12, 3, -6)
 # Of e8m0 scales columns do as well.
 _COLUMN_POWERS = (0, 0, -6, -20)
 _CACHE_BYTES = 4 << 30
+# The codes of NaN.
+_NAN_CODES = {"kFE4M3fn": 0x7F, "kFE8M0fnu": 0xFF}
 
 
 def exponent_deficit(key: WeightKey) -> int:
@@ -89,7 +92,8 @@ class Weights:
         self._row_groups = self._make_row_groups()
         if key.pad_n or key.pad_k:
             self._clear_padding(stored)
-        self._pack(stored, device)
+        self._stored = stored
+        self._pack(device)
 
     def _integers(self, end: int, *shape: int) -> torch.Tensor:
         return torch.randint(
@@ -185,7 +189,7 @@ class Weights:
             scales[:, :, columns:] = 0
         self._bias[:, columns:] = 0
 
-    def _pack(self, stored: torch.Tensor, device: str) -> None:
+    def _pack(self, device: str) -> None:
         key, q = self.key, self._codes
         self.g_idx = self.perm = None
         if key.group_size == layouts.GROUP_ACT_ORDER:
@@ -198,19 +202,29 @@ class Weights:
         bits = 8 if len(number_formats.VALUES[key.b_type]) == 256 else 4
         b = layouts.pack_weights(q, bits) if key.a_bits == 16 else layouts.pack_weights_a8(q, bits)
         self.b = b.to(device)
-        if key.s_type == "kFE4M3fn":
-            scales = layouts.store_nvfp4_scales(stored)
-        elif key.s_type == "kFE8M0fnu":
-            scales = layouts.store_exponent_scales(stored, key.a_bits, key.b_type)
-        else:
-            scales = layouts.permute_scales(stored, key.group_size, key.a_bits)
-        self.scales = scales.to(device)
+        self.scales = self._packed_scales(self._stored).to(device)
         self.zero_points = None
         if self._zeros is not None:
             self.zero_points = layouts.pack_zero_points(self._zeros, key.a_bits).to(device)
         if self.global_scales is not None:
             self.global_scales = self.global_scales.to(device)
         self.bias = layouts.permute_channel(self._bias).to(device)
+
+    def _packed_scales(self, stored: torch.Tensor) -> torch.Tensor:
+        key = self.key
+        if key.s_type == "kFE4M3fn":
+            return layouts.store_nvfp4_scales(stored)
+        if key.s_type == "kFE8M0fnu":
+            return layouts.store_exponent_scales(stored, key.a_bits, key.b_type)
+        return layouts.permute_scales(stored, key.group_size, key.a_bits)
+
+    def with_nan_scale(self, expert: int, group: int, column: int) -> Weights:
+        """Returns the same weights, of which one scale is NaN for the kernels."""
+        other = copy.copy(self)
+        stored = self._stored.clone()
+        stored[expert, group, column] = _NAN_CODES.get(self.key.s_type, torch.nan)
+        other.scales = self._packed_scales(stored).to(self.scales.device)
+        return other
 
     def dequantised(self, expert: int) -> torch.Tensor:
         """Returns the float64 weights [k, n] of an expert."""

@@ -173,6 +173,18 @@ def test_the_block_size_is_the_librarys_or_the_callers(stub: Stub) -> None:
     assert {fields["block_size"] for name, fields in stub.calls() if name in LAUNCHES[:2]} == {48}
 
 
+def test_gate_and_up_are_not_taken_for_a_single_matrix(stub: Stub) -> None:
+    both, single = (
+        weights(HIDDEN, 2 * INNER, column_parts=2),
+        weights(INNER, HIDDEN, column_parts=1),
+    )
+    MoeLayer(both, single)
+    with pytest.raises(InvalidArgumentError, match=r"^gate_up = weights prepared as a single"):
+        MoeLayer(weights(HIDDEN, 2 * INNER, column_parts=1), single)
+    with pytest.raises(InvalidArgumentError, match=r"^down = weights prepared as gate and up"):
+        MoeLayer(both, weights(INNER, HIDDEN, column_parts=2))
+
+
 def test_router_weights_may_multiply_the_input(stub: Stub) -> None:
     given = tokens()
     make(apply_router_weight_on_input=True)(**given)

@@ -146,6 +146,13 @@ struct LaunchLimits {
   int max_blocks_per_sm;
 };
 
+Status allow_shared_memory(const Kernel& kernel) {
+  return cuda_status(
+      cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel.function),
+                           cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes),
+      "cudaFuncSetAttribute(MaxDynamicSharedMemorySize)");
+}
+
 // Asks the driver how many blocks of a kernel a multiprocessor holds, and lets the kernel have the
 // shared memory it needs.
 static Status query_kernel(const DeviceInfo& device, const Kernel& kernel, LaunchLimits* limits) {
@@ -161,9 +168,7 @@ static Status query_kernel(const DeviceInfo& device, const Kernel& kernel, Launc
   }
   Status status = cuda_status(error, "cudaFuncGetAttributes");
   if (!status.ok()) return status;
-  status = cuda_status(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                            kernel.shared_bytes),
-                       "cudaFuncSetAttribute(MaxDynamicSharedMemorySize)");
+  status = allow_shared_memory(kernel);
   if (!status.ok()) return status;
   status = cuda_status(
       cudaOccupancyMaxActiveBlocksPerMultiprocessor(&limits->max_blocks_per_sm, function,

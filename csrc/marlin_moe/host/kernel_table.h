@@ -75,6 +75,9 @@ struct Kernel {
   bool usable() const { return state == KernelState::kUsable; }
 };
 
+// Lets a kernel have the shared memory that it needs, in the current context.
+Status allow_shared_memory(const Kernel& kernel);
+
 // Sets *kernel to what there is for the types and the group size of `args` and a tile, which may be
 // no usable kernel. Fails only with the driver, which is asked once per device and kernel.
 Status find_kernel(const MoeGemmArgs& args, const BuiltTile& tile, const DeviceInfo& device,

@@ -25,12 +25,19 @@ static std::size_t lock_bytes(const DeviceInfo& device) {
   return align_up(static_cast<std::size_t>(most_blocks) * sizeof(int));
 }
 
+static std::size_t partial_bytes(const BuiltTile& tile, int blocks) {
+  return static_cast<std::size_t>(blocks) * tile.rows * tile.thread_n * sizeof(float);
+}
+
+std::size_t partial_bytes(const LaunchPlan& plan) {
+  return partial_bytes(*plan.kernel.tile, plan.blocks);
+}
+
 // Partial sums of as many blocks as the device holds at once: no more are launched, whatever the
 // routing.
 static std::size_t partial_bytes(const BuiltTile& tile, int blocks_per_sm,
                                  const DeviceInfo& device) {
-  return static_cast<std::size_t>(device.multiprocessors) * blocks_per_sm * tile.rows *
-         tile.thread_n * sizeof(float);
+  return partial_bytes(tile, device.multiprocessors * blocks_per_sm);
 }
 
 static std::size_t max_partial_bytes(const DeviceInfo& device) {
@@ -63,8 +70,7 @@ static std::size_t max_staged_a_bytes(const MoeGemmArgs& args, const DeviceInfo&
   return most;
 }
 
-// Partial sums come last, because only their size depends on the configuration. Atomic additions
-// need zeros to start from, whatever was called before: there A lies behind all that they may use.
+// Partial sums come last, because only their size depends on the configuration.
 static WorkspaceLayout workspace_layout(const MoeGemmArgs& args, const LaunchPlan& plan) {
   const DeviceInfo& device = *plan.device;
   const std::size_t gathered =
@@ -74,7 +80,6 @@ static WorkspaceLayout workspace_layout(const MoeGemmArgs& args, const LaunchPla
       splits ? partial_bytes(*plan.kernel.tile, plan.config.blocks_per_sm, device) : 0;
   const std::size_t first = lock_bytes(device);
   WorkspaceLayout layout{first + align_up(gathered), first, 0};
-  if (args.atomic_reduce) layout = {first, first + max_partial_bytes(device), 0};
   if (gathered != 0) layout.bytes = layout.gathered_a + gathered;
   if (splits) layout.bytes = std::max(layout.bytes, layout.partials + partials);
   return layout;

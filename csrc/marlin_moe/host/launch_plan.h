@@ -31,6 +31,9 @@ struct LaunchPlan {
   WorkspaceLayout workspace{};
 };
 
+// Bytes of partial sums that the thread blocks of a launch may have.
+std::size_t partial_bytes(const LaunchPlan& plan);
+
 // Plans a launch on the current device: with the configuration that the caller gives, or with one
 // that is chosen if `given` is null.
 Status plan_launch(const MoeGemmArgs& args, const MoeGemmConfig* given, LaunchPlan* plan);

@@ -134,19 +134,40 @@ static Status gather_rows(const MoeGemmArgs& args, const LaunchPlan& plan, Kerne
   return stage_rows(stage, args.stream);
 }
 
+// Atomic additions start from zeros.
+static Status clear_sums(const MoeGemmArgs& args, const LaunchPlan& plan,
+                         const KernelParams& params) {
+  if (!args.atomic_reduce || plan.k_splits <= 1) return {};
+  return cuda_status(cudaMemsetAsync(params.partials, 0, partial_bytes(plan), args.stream),
+                     "cudaMemsetAsync");
+}
+
+static cudaError_t launch_kernel(const LaunchPlan& plan, KernelParams* params,
+                                 cudaStream_t stream) {
+  void* arguments[] = {params};
+  return cudaLaunchKernel(reinterpret_cast<const void*>(plan.kernel.function),
+                          dim3(static_cast<unsigned>(plan.blocks)),
+                          dim3(static_cast<unsigned>(plan.config.threads)), arguments,
+                          static_cast<std::size_t>(plan.kernel.shared_bytes), stream);
+}
+
 static Status launch(const MoeGemmArgs& args, const LaunchPlan& plan) {
   KernelParams params = kernel_params(args, plan);
   Status status;
   if (is_act_order(args)) status = gather_columns(args, plan, &params);
   if (plan.config.gather_first == 1) status = gather_rows(args, plan, &params);
+  if (status.ok()) status = clear_sums(args, plan, params);
   if (!status.ok()) return status;
-  void* arguments[] = {&params};
-  return cuda_status(
-      cudaLaunchKernel(reinterpret_cast<const void*>(plan.kernel.function),
-                       dim3(static_cast<unsigned>(plan.blocks)),
-                       dim3(static_cast<unsigned>(plan.config.threads)), arguments,
-                       static_cast<std::size_t>(plan.kernel.shared_bytes), args.stream),
-      "cudaLaunchKernel");
+  cudaError_t error = launch_kernel(plan, &params, args.stream);
+  if (error == cudaErrorInvalidValue) {
+    // So it is in a context that does not know yet how much shared memory the kernel may have:
+    // another than the one that was told, or the one behind cudaDeviceReset().
+    (void)cudaGetLastError();
+    status = allow_shared_memory(plan.kernel);
+    if (!status.ok()) return status;
+    error = launch_kernel(plan, &params, args.stream);
+  }
+  return cuda_status(error, "cudaLaunchKernel");
 }
 
 Status moe_gemm(const MoeGemmArgs& args, const MoeGemmConfig* config) {

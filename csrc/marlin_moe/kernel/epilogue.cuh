@@ -61,6 +61,9 @@ class Epilogue {
   // In a stripe's lock: what it contributed to another's tile is there. A number that fresh memory
   // seldom holds, so that a workspace that was never zeroed neither stops nor misleads a launch.
   static constexpr int kContributed = 0x5eba1cd7;
+  // A look takes 0.5 µs or more, so these half a minute; blocks that a debugger or another program
+  // has stopped do not count.
+  static constexpr int kMostLooks = 1 << 26;
   static_assert(Traits::kThreads % kUnitsPerRow == 0, "a thread's columns are those of every row");
 
   // What eight columns of an expert are multiplied by, and what is added to them then.
@@ -150,18 +153,13 @@ class Epilogue {
     }
   }
 
-  // Adds what contributors passed on, in their order. After atomic additions zeros are left for the
-  // next launch.
-  __device__ __forceinline__ void take_partials(float (&v)[kUnit], float* from, int count) {
+  // Adds what contributors passed on, in their order.
+  __device__ __forceinline__ void take_partials(float (&v)[kUnit], const float* from, int count) {
 #pragma unroll 1
     for (int i = 0; i < count; ++i, from += kShape.tile_elements()) {
-      float4* quads = reinterpret_cast<float4*>(from);
+      const float4* quads = reinterpret_cast<const float4*>(from);
       // Past L1, which does not see what other multiprocessors wrote.
       add(v, __ldcg(quads), __ldcg(quads + 1));
-      if (params_.atomic_reduce) {
-        __stcg(quads, make_float4(0.0f, 0.0f, 0.0f, 0.0f));
-        __stcg(quads + 1, make_float4(0.0f, 0.0f, 0.0f, 0.0f));
-      }
     }
   }
 
@@ -229,12 +227,16 @@ class Epilogue {
   }
 
   // To be followed by a barrier, which shows all threads what one of them has acquired. The locks
-  // are opened again for the next launch.
+  // are opened again for the next launch. A launch whose contributors never come, as another one
+  // that overlaps it has opened their locks, ends with an error: it would occupy the device for
+  // ever.
   __device__ __forceinline__ void await_contributors(const TileShare& share) {
 #pragma unroll 1
     for (int i = position_.thread; i < share.num_contributors; i += Traits::kThreads) {
       int* lock = params_.locks + stripe_ + 1 + i;
-      while (lock_acquire(lock) != kContributed) {
+#pragma unroll 1
+      for (int look = 0; lock_acquire(lock) != kContributed; ++look) {
+        if (look == kMostLooks) trap();
       }
       *lock = 0;
     }

@@ -37,8 +37,8 @@ struct KernelParams {
   // Partial sums of split tiles, [stripes, rows of the tile, thread_n]: at a contributor's stripe,
   // so never at stripe 0; with atomic additions at the owner's.
   float* partials;
-  // [stripes]: whether what a stripe contributes to another's tile is there (Epilogue). Marlin
-  // leaves zeros, and needs none. MarlinSm90 needs zeros and leaves them.
+  // [stripes]: whether what a stripe contributes to another's tile is there (Epilogue). Of
+  // MarlinSm90: how many parts of a tile are there (PartialSums). Zeros are left, and not needed.
   int* locks;
   std::int64_t a_stride;  // elements between rows of A
   int num_ids;            // 0 … num_ids - 1 are tokens, all other ids are padding

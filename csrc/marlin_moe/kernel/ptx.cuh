@@ -182,4 +182,7 @@ __device__ __forceinline__ int lock_acquire(const int* lock) {
   return value;
 }
 
+// Ends the launch with an error, which its stream's next synchronisation returns.
+__device__ __forceinline__ void trap() { asm volatile("trap;\n"); }
+
 }  // namespace marlin_moe

@@ -41,7 +41,7 @@ class Epilogue {
     ColumnTerms terms;
     load_terms(params, slot, terms);
     char* c = static_cast<char*>(params.c) + std::int64_t{column} * 2;
-    const unsigned used = used_units(slot);
+    const int units = used_units(slot);
     RowTerms row_terms = load_row_terms(slot, 0);
     turn(staging, terms, row_terms, 0, sums);
 #pragma unroll
@@ -49,7 +49,7 @@ class Epilogue {
       // Loads come back while the next unit is computed.
       row_terms = load_row_terms(slot, unit);
       const Rows rows = read_rows(slot, staging, unit - 1);
-      if (uniform((used >> unit & 1) == 0)) {
+      if (uniform(unit >= units)) {
         write_rows(params, rows, c);
         return;
       }
@@ -132,11 +132,14 @@ class Epilogue {
     unsigned ids[kPasses];
   };
 
-  // A bit for each unit that has a token. Tokens stand before padding.
-  static __device__ __forceinline__ unsigned used_units(SharedAddress slot) {
-    const unsigned lane = threadIdx.x % 32;
-    const unsigned unit = min(lane, static_cast<unsigned>(kUnits - 1));
-    return __ballot_sync(0xffffffffu, load_shared_4(slot + unit * kUnit * 4) < kPadding);
+  // Units up to the last one that has a token, wherever in it: aligners may leave gaps.
+  static __device__ __forceinline__ int used_units(SharedAddress slot) {
+    const unsigned unit = min(threadIdx.x % 32, static_cast<unsigned>(kUnits - 1));
+    const int4 low = load_shared_16(slot + unit * kUnit * 4);
+    const int4 high = load_shared_16(slot + unit * kUnit * 4 + 16);
+    // Ids have no sign, padding has.
+    const int all = low.x & low.y & low.z & low.w & high.x & high.y & high.z & high.w;
+    return 32 - __clz(static_cast<int>(__ballot_sync(0xffffffffu, all >= 0)));
   }
 
   static __device__ __forceinline__ RowTerms load_row_terms(SharedAddress slot, int unit) {
