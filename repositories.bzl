@@ -3,6 +3,7 @@
 load("@bazel_tools//tools/build_defs/repo:http.bzl", "http_archive")
 load("@bazel_tools//tools/build_defs/repo:utils.bzl", "maybe")
 
+# buildifier: disable=attr-applicable_licenses
 # The archives that the Bazel Central Registry names for the versions in MODULE.bazel.
 _ARCHIVES = {
     "bazel_features": {
@@ -13,6 +14,11 @@ _ARCHIVES = {
     "bazel_skylib": {
         "integrity": "sha256-bnjw5X3iaAH29WT6fEpI3Is2hz5BYlepK7sJN+6shEY=",
         "url": "https://github.com/bazelbuild/bazel-skylib/releases/download/1.8.2/bazel-skylib-1.8.2.tar.gz",
+    },
+    "package_metadata": {
+        "integrity": "sha256-Dok2fxy22TpaGv6ktVsR6mso9j9lO0cVQVNnfKfUr+o=",
+        "strip_prefix": "supply-chain-0.0.3/metadata",
+        "url": "https://github.com/bazel-contrib/supply-chain/releases/download/v0.0.3/supply-chain-v0.0.3.tar.gz",
     },
     "platforms": {
         "integrity": "sha256-M4TrHDB2JwT7445EAgThFBVAhsj8iowuPihEECjAGag=",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,6 @@ _LISTS_OF_PATHS = re.compile(r"\.runfiles_manifest$|\.runfiles/MANIFEST$")
 # Where the C++ toolchain of the machine is: part of the host, not of the checkout or its user.
 # /proc/self/cwd is what Bazel calls the working folder, whatever its path.
 _PATHS_OF_HOST = re.compile(r"/(?:usr|bin|sbin|lib|lib64|proc/self/cwd)(?:/|$)")
-
-# The machine's interpreter, which the stand-in for rules_python has actions start by its path: part
-# of the host as well. That of rules_python is an input.
-_PYTHON_OF_HOST = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 # An absolute path: at the start of a word, or behind an option of one letter such as -I.
 _ABSOLUTE_PATH = re.compile(r"(?:^-{1,2}[A-Za-z]+|[\s=:,;@\"'(]|^)(/[^\s=:,;\"')]+)")
@@ -130,14 +125,11 @@ def traces_of_machine(spawns: Sequence[Spawn], secrets: Mapping[str, str]) -> li
 
     Returns:
       A line for each secret found and for each absolute path, other than those of the host's C++
-      toolchain and of an interpreter that is started, in an argument, a variable, or the path of an
-      input or output.
+      toolchain, in an argument, a variable, or the path of an input or output.
     """
     problems = []
     for spawn in spawns:
         texts = {f"argument {number}": text for number, text in enumerate(spawn.arguments)}
-        if texts.get("argument 0") == _PYTHON_OF_HOST:
-            del texts["argument 0"]
         texts |= {f"variable {name}": text for name, text in spawn.environment.items()}
         texts |= {f"name of variable {name}": name for name in spawn.environment}
         texts |= {f"path {path}": path for path in [*spawn.inputs, *spawn.listed_outputs]}

@@ -457,9 +457,11 @@ def test_an_old_python_is_named(monkeypatch):
     # What a Python older than 3.10 reads of the file, and what it says about itself.
     monkeypatch.setattr(sys, "hexversion", 0x030911F0)
     monkeypatch.setattr(sys, "version_info", (3, 9, 17, "final", 0))
+    # Python 3.6 does not have it.
+    monkeypatch.setitem(sys.modules, "dataclasses", None)
     with pytest.raises(SystemExit) as refused:
         runpy.run_path(gen.__file__, run_name="__main__")
     assert refused.value.code == (
         "gen.py: error: this is Python 3.9.17; run it with Python 3.10 or newer"
     )
-    ast.parse(Path(gen.__file__).read_text(), feature_version=(3, 7))
+    ast.parse(Path(gen.__file__).read_text(), feature_version=(3, 6))

@@ -250,6 +250,15 @@ def test_zeros_of_version_1_borrow_from_their_neighbours() -> None:
     np.testing.assert_array_equal(unpack(matrix.zero_points, 4, 2, AWQ_COLUMNS), zeros)
 
 
+def test_two_rows_in_each_others_groups_are_act_order() -> None:
+    written = writers.gptq(rng(), SHAPE)
+    g_idx = written.tensors["g_idx"].copy()
+    g_idx[:, [1, 65]] = g_idx[:, [65, 1]]
+    [matrix] = reader(gptq, gptq.Options())(written.tensors | {"g_idx": g_idx})
+    assert matrix.group_size == 0
+    np.testing.assert_array_equal(matrix.g_idx, g_idx)
+
+
 def test_different_scales_for_all_are_rounded_if_asked_to() -> None:
     # Ratios of powers of two: rounding scales of 16 rows anew then changes nothing.
     sizes = [np.exp2(np.array([-9.0, -8.0, -9.0])), np.exp2(np.array([-8.0, -9.0, -9.0]))]
@@ -373,6 +382,21 @@ REFUSED: dict[str, Callable[[], Any]] = {
     ),
     "g_idx = groups -1 to 3": changed(
         "gptq act-order", g_idx=lambda x: np.where(x == 0, -1, x).astype(np.int32)
+    ),
+    "g_idx = groups 1 to 4": changed("gptq", g_idx=lambda x: x + np.int32(1)),
+    "group_size = None is not allowed; allowed: 85.3333": lambda: reader(awq, None)(
+        {
+            key: tensor if key == "qweight" else tensor[:, :3]
+            for key, tensor in writers.awq(rng(), SHAPE).tensors.items()
+        }
+    ),
+    "tensors['weight_scale'] = a negative scale or NaN is not": changed(
+        "nvfp4 of ModelOpt",
+        weight_scale=lambda x: (
+            np.where(x.view(np.uint8) == 0x77, 0x7F, x.view(np.uint8))
+            .astype(np.uint8)
+            .view(ml_dtypes.float8_e4m3fn)
+        ),
     ),
     "tensors = neither is not allowed; allowed: one of weight_scale,": changed(
         "fp8 channel", weight_scale=None
@@ -732,6 +756,7 @@ def of_names(*names: str, pattern: str = "e.{expert}.{tensor}", **options: Any) 
 UNREADABLE: dict[str, Callable[[], Any]] = {
     "pattern = None is not allowed": of_names("e.0.a", pattern=None),
     "pattern = 'e.{expert}' is not": of_names("e.0.a", pattern="e.{expert}"),
+    "pattern = {expert} is not": of_names("e.0.a", pattern="{expert}.{expert}.{tensor}"),
     "pattern = {layer} is not": of_names("e.0.a", pattern="{layer}.{expert}.{tensor}"),
     "pattern = 'f.{expert}.{tensor}' is not": of_names("e.0.a", pattern="f.{expert}.{tensor}"),
     "pattern = 'e.{expert}.{projection}.{tensor}' with 'q' is not": of_names(

@@ -29,27 +29,28 @@ The program removes files of an earlier run that are no longer wanted from DIR, 
 else there. The exit status is 0, 1 if something is not allowed, 2 if options do not go together.
 """
 
+import sys
+
+if __name__ == "__main__" and sys.hexversion < 0x030A0000:
+    # Before anything that an old Python does not have or cannot even read.
+    _given = ".".join(map(str, sys.version_info[:3]))
+    sys.exit(f"gen.py: error: this is Python {_given}; run it with Python 3.10 or newer")
+
 import argparse
 import importlib.util
 import os
 import re
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-if __name__ == "__main__":
-    # Before anything that an old Python cannot even read.
-    if sys.hexversion < 0x030A0000:
-        _given = ".".join(map(str, sys.version_info[:3]))
-        sys.exit(f"gen.py: error: this is Python {_given}; run it with Python 3.10 or newer")
-    if importlib.util.find_spec("jinja2") is None:
-        sys.exit(
-            "gen.py: error: the package jinja2 is missing; "
-            f"{sys.executable} -m pip install jinja2 installs it"
-        )
+if __name__ == "__main__" and importlib.util.find_spec("jinja2") is None:
+    sys.exit(
+        "gen.py: error: the package jinja2 is missing; "
+        f"{sys.executable} -m pip install jinja2 installs it"
+    )
 
 # The package next to this file, also where this file is a link, as in Bazel's runfiles.
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))

@@ -2,15 +2,15 @@
 
 _OLDEST = (3, 10)
 
+# The interpreter is an input of actions, under a name that is the same on every machine. Its standard
+# library stays where the machine has it: the interpreter knows that place.
 _BUILD = """
 load("@bazel_tools//tools/python:toolchain.bzl", "py_runtime_pair")
 
 py_runtime(
     name = "runtime",
-    interpreter_path = "{path}",
+    interpreter = "bin/python3",
     python_version = "PY3",
-    # The machine may have no python3 in the PATH of a sandboxed action.
-    stub_shebang = "#!{path}",
 )
 
 py_runtime_pair(
@@ -50,7 +50,8 @@ def describe_python(repository_ctx):
 
 def _machine_python_impl(repository_ctx):
     python = describe_python(repository_ctx)
-    repository_ctx.file("BUILD.bazel", _BUILD.format(path = python.path))
+    repository_ctx.symlink(python.path, "bin/python3")
+    repository_ctx.file("BUILD.bazel", _BUILD)
 
 machine_python = repository_rule(
     doc = "A Python toolchain of the interpreter that `python3` on PATH is.",

@@ -81,7 +81,7 @@ def _py_wheel_impl(ctx):
     args.add_all(ctx.files.deps, map_each = _file_argument)
 
     ctx.actions.run(
-        executable = runtime.interpreter_path,
+        executable = runtime.interpreter,
         arguments = [start, args],
         inputs = inputs + [ctx.file._make_wheel],
         outputs = [wheel],
