@@ -1,8 +1,8 @@
 """Quantised Mixture-of-Experts layers on NVIDIA GPUs, for tensors of any framework.
 
 A binding of libmarlin_moe_ffi.so with apache-tvm-ffi. Tensors are whatever exports itself by
-DLPack: PyTorch's, CuPy's and others. No framework is imported here; tvm-ffi, which the first call
-imports, looks for torch.
+DLPack: PyTorch's, CuPy's and others. Calls with JAX's arrays become part of XLA's program. No
+framework is imported here; tvm-ffi, which the first call imports, looks for torch.
 
     experts = "model.layers.0.mlp.experts.{expert}.{projection}.{tensor}"
     parts = marlin_moe.read_experts(folder, experts, projections=["gate_proj", "up_proj"])
@@ -13,11 +13,12 @@ imports, looks for torch.
     out = layer(x, topk_weights, topk_ids)
 
 Memory. Results go to `out` where it is given. Otherwise they and scratch memory are made by the
-framework of the call's first tensor, if that is PyTorch or CuPy. GEMMs keep scratch memory for each
-stream and each captured graph: see clear_workspaces().
+framework of the call's first tensor, if that is PyTorch or CuPy. XLA makes its results, and scratch
+memory then comes from a pool of the library's, as it does with other frameworks. GEMMs keep scratch
+memory for each stream and each captured graph: see clear_workspaces().
 
-Streams. Calls enqueue work on the current stream of the first tensor's framework and return; where
-that is neither PyTorch nor CuPy, on the legacy default stream. Tensors have to outlive the work, as
+Streams. Calls enqueue work on the current stream of the first tensor's framework, or XLA's, and
+return; with other frameworks on the legacy default stream. Tensors have to outlive the work, as
 with any other asynchronous call; ExpertWeights keep theirs alive.
 
 Devices. All tensors of a call are on one CUDA device, which the call makes current while it runs.

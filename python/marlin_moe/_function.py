@@ -26,7 +26,8 @@ class Function:
           called: the function, or its name in the library, which the first call loads.
           arguments: their names, for messages.
         """
-        self._called = called
+        self._name = self._called = called
+        self._traced = _of_jax(called)
         self._arguments = arguments
 
     def __call__(self, *given: Any) -> Any:
@@ -35,15 +36,20 @@ class Function:
         Raises:
           MarlinMoeError: an argument is refused, or the call failed.
         """
+        first = given[0]
+        exchanges = hasattr(type(first), "__dlpack_c_exchange_api__")
+        if self._traced or (not exchanges and _of_jax(first)):
+            from . import _jax
+
+            return _jax.call(self._name, self._arguments, given)
         if isinstance(self._called, str):
             self._called = function(self._called)
-        first = given[0]
         if getattr(first, "requires_grad", False):
             _check_gradient(self._arguments[0])
         try:
-            if hasattr(type(first), "__dlpack_c_exchange_api__"):
+            if exchanges:
                 return self._called(*given)
-            with _framework(self._arguments[0], first) as convert:
+            with _framework(first) as convert:
                 return convert(self._called(*given))
         except MarlinMoeError:
             raise
@@ -70,6 +76,16 @@ class Function:
         return error
 
 
+def _root(value: object) -> str:
+    """Returns the package that a value's type comes from."""
+    return type(value).__module__.partition(".")[0]
+
+
+def _of_jax(value: object) -> bool:
+    """Whether a value is an array of JAX, or made of some."""
+    return _root(value) in ("jax", "jaxlib") or type(value).__module__ == "marlin_moe._jax"
+
+
 def _check_gradient(name: str) -> None:
     """Refuses a tensor of torch whose gradient the call would lose."""
     torch: Any = sys.modules.get("torch")
@@ -82,16 +98,13 @@ def _check_gradient(name: str) -> None:
 
 
 @contextmanager
-def _framework(name: str, like: Any) -> Iterator[Any]:
+def _framework(like: Any) -> Iterator[Any]:
     """Tells tvm-ffi the stream and the allocator of a tensor's framework.
 
     Yields:
       what turns results into its tensors.
     """
-    root = type(like).__module__.partition(".")[0]
-    if root in ("jax", "jaxlib"):
-        raise invalid(name, "a JAX array", "tensors that may be written to: JAX's may not")
-    cupy: Any = sys.modules.get("cupy") if root == "cupy" else None
+    cupy: Any = sys.modules.get("cupy") if _root(like) == "cupy" else None
     if cupy is None:
         yield lambda result: result
         return

@@ -530,10 +530,13 @@ void check_gather_first() {
            "rows are gathered, then multiplied");
     const KernelParams& params = last_launch.params;
     const int ids = m * args.top_k;
-    const int blocks = std::min(ids, args.num_experts) + (ids - 1) / args.block_size;
+    // A block for each expert, tokens or none, and those that more tokens fill.
+    const int blocks = args.num_experts + (ids - 1) / args.block_size;
     const auto* rows = static_cast<const char*>(params.staged_a);
     const std::size_t bytes = std::size_t{128} * 144 * 40 * static_cast<std::size_t>(blocks);
-    expect(rows == last_staged.out && last_staged.a == args.a && last_staged.block_rows == 144 &&
+    expect(rows == last_staged.out && last_staged.a == args.a &&
+               last_staged.rows.block_size == 144 &&
+               last_staged.max_ids >= blocks * args.block_size &&
                last_staged.row_bytes == 64 * 40 * 2 && last_staged.a_stride == args.a_stride * 2,
            "the GEMM reads what was gathered");
     expect(static_cast<const void*>(params.locks + marlin_moe::Sm90Tile::counters(static_cast<int>(

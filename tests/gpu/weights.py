@@ -62,8 +62,19 @@ class Weights:
       magnitudes: float64 [experts], power of two that an expert's outputs and bias are scaled by.
     """
 
-    def __init__(self, key: WeightKey, experts: int, device: str, home: str, seed: int) -> None:
-        """Makes the weights on the device `home`; outputs have a magnitude of about one."""
+    def __init__(
+        self,
+        key: WeightKey,
+        experts: int,
+        device: str,
+        home: str,
+        seed: int,
+        powers: tuple[int, ...] | None = None,
+    ) -> None:
+        """Makes the weights on the device `home`; outputs have a magnitude of about one.
+
+        `powers` are those of two that experts differ by, in turn; None: as suits the scheme.
+        """
         self.key = key
         self.experts = experts
         self.num_groups = key.k // key.group_length
@@ -73,13 +84,16 @@ class Weights:
         self._global: torch.Tensor | None = None
         self._dequantised: dict[int, torch.Tensor] = {}
         self._column_sizes: dict[int, torch.Tensor] = {}
-        powers = (0,)
-        if key.s_type == "kFE8M0fnu":
+        if powers is not None:
+            pass
+        elif key.s_type == "kFE8M0fnu":
             powers = _EXPERT_POWERS
         elif key.s_type == "kBFloat16" and key.a_type == "kFloat16":
             powers = _BF16_EXPERT_POWERS
         elif key.a_type == "kS8" and not key.per_channel and not key.extreme:
             powers = _S8_EXPERT_POWERS
+        else:
+            powers = (0,)
         self._powers = torch.tensor([powers[e % len(powers)] for e in range(experts)], device=home)
         self.magnitudes = torch.exp2(self._powers.double())
         self._codes = self._make_codes()

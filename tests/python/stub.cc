@@ -114,6 +114,25 @@ cudaError_t cudaMemsetAsync(void* data, int value, std::size_t bytes, cudaStream
   line("data", data)("value", value)("bytes", static_cast<std::int64_t>(bytes))("stream", stream);
   return note(line);
 }
+cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps* properties) {
+  *pool = reinterpret_cast<cudaMemPool_t>(std::intptr_t{properties->location.id} + 1);
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
+cudaError_t cudaMallocFromPoolAsync(void** data, std::size_t bytes, cudaMemPool_t pool,
+                                    cudaStream_t stream) {
+  static std::intptr_t next = 0x6000'0000'0010;
+  *data = reinterpret_cast<void*>(next);
+  next += std::intptr_t{1} << 24;
+  Line line("malloc");
+  line("data", *data)("bytes", static_cast<std::int64_t>(bytes))("pool", pool)("stream", stream);
+  return note(line);
+}
+cudaError_t cudaFreeAsync(void* data, cudaStream_t stream) {
+  Line line("free");
+  line("data", data)("stream", stream);
+  return note(line);
+}
 
 }  // extern "C"
 

@@ -13,8 +13,8 @@ import frameworks
 import marlin_moe
 import pytest
 from conftest import Stub
-from frameworks import CUDA_MANAGED, PlainTensor, Tensor
-from marlin_moe import Alignment, ExpertWeights, InvalidArgumentError
+from frameworks import CUDA, CUDA_MANAGED, PlainTensor, Tensor
+from marlin_moe import Alignment, ExpertWeights, InvalidArgumentError, _library
 
 M, N = 4, 64
 
@@ -153,11 +153,35 @@ def test_cupys_stream_and_allocator_end_with_the_call(stub: Stub, cupy: Any) -> 
         marlin_moe.silu_and_mul(x)
 
 
-def test_arrays_of_jax_are_refused(stub: Stub) -> None:
-    array = type("Array", (PlainTensor,), {"__module__": "jaxlib._jax"})
-    with pytest.raises(InvalidArgumentError, match=r"^x = a JAX array is not allowed"):
-        marlin_moe.silu_and_mul(array((M, 2 * N), "float16"))
-    assert stub.calls() == []
+def test_scratch_memory_comes_from_a_pool_where_no_framework_makes_any(stub: Stub) -> None:
+    stub.set(align_bytes=512)
+    ids = PlainTensor((M, 2), "int32", device=(CUDA, 1))
+    capacity = marlin_moe.alignment_capacity(2 * M, 16, 8)
+    lists = [PlainTensor((n,), "int32", device=(CUDA, 1)) for n in (capacity, capacity // 8, 1)]
+    marlin_moe.moe_align(ids, num_experts=16, block_size=8, out=marlin_moe.Alignment(*lists, 8))
+    calls = [(name, fields) for name, fields in stub.calls() if "stream" in fields]
+    assert [name for name, _ in calls] == ["malloc", "moe_align", "free"]
+    (_, made), (_, align), (_, freed) = calls
+    assert {fields["device"] for _, fields in calls} == {1}
+    assert made["data"] == align["workspace"] == freed["data"]
+    assert (made["bytes"], made["pool"], made["stream"]) == (512, 2, 0)
+    assert stub.device() == 0  # the caller's again
+
+
+def test_an_expression_calls_what_it_names(stub: Stub) -> None:
+    silu, total = _library.function("silu_and_mul"), _library.function("topk_sum")
+    x, rows, out = (Tensor((M, n), "float16") for n in (2 * N, N, N))
+    run = _library.function("function_of")
+    run([silu, [1], [0]])(rows, x)
+    fields = stub.call("silu_and_mul")
+    assert (fields["x"], fields["out"]) == (x.pointer, rows.pointer)
+    # The inner call makes what the outer one takes; constants are themselves.
+    run([total, [silu, [0], None], 1, None, 0, None, [1]])(x, out)
+    calls = dict(stub.calls())
+    assert calls["topk_sum"]["x"] == calls["silu_and_mul"]["out"]
+    assert (calls["topk_sum"]["top_k"], calls["topk_sum"]["out"]) == (1, out.pointer)
+    with pytest.raises(InvalidArgumentError, match=r"^top_k = 'one' is not allowed"):
+        run([total, [0], "one", None, 0, None, [1]])(rows, out)
 
 
 def test_a_gradient_is_not_dropped_in_silence(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def test_the_package_and_the_library_are_in_it() -> None:
         assert wheel.testzip() is None
         assert wheel.read("marlin_moe/libmarlin_moe_ffi.so")[:4] == b"\x7fELF"
     folder = Path(marlin_moe.__file__).parent
-    package = {f"marlin_moe/{file.name}" for file in folder.iterdir() if file.suffix == ".py"}
+    package = {f"marlin_moe/{file.relative_to(folder)}" for file in folder.rglob("*.py")}
     assert len(package) > 8
     assert {name for name in names if name.startswith("marlin_moe/")} == {
         *package,

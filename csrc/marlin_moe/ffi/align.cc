@@ -43,7 +43,7 @@ static ffi::Array<ffi::Optional<ffi::Tensor>> moe_align_(
                 &args.num_tokens_past_padded)};
   ffi::Optional<ffi::Tensor> scratch;
   if (bytes > 0) {
-    scratch = call.empty("workspace", {static_cast<std::int64_t>(bytes)}, kUint8);
+    scratch = call.scratch(static_cast<std::int64_t>(bytes));
     args.workspace = Operand{scratch.value().GetDLTensorPtr()}.data();
     args.workspace_bytes = bytes;
   }

@@ -29,6 +29,10 @@ class Call {
   // A new, uninitialised tensor; `name` is the argument that the caller could have given instead.
   ffi::Tensor empty(const char* name, ffi::ShapeView shape, const DLDataType& dtype);
 
+  // Scratch memory of the caller's framework; where that makes none, of a pool of the device's own,
+  // in the order of the stream.
+  ffi::Tensor scratch(std::int64_t bytes);
+
   int device() const { return device_.device_id; }
 
  private:

@@ -133,7 +133,7 @@ class Run {
       gate_up_values_ = {pieces_.add(rows() * hidden, 8), pieces_.add(rows(), 32)};
       down_values_ = {pieces_.add(num_ids * inner, 8), pieces_.add(num_ids, 32)};
     }
-    ffi::Tensor scratch = call_.empty("workspace", {pieces_.bytes()}, kUint8);
+    ffi::Tensor scratch = call_.scratch(pieces_.bytes());
     pieces_.place(Operand{scratch.GetDLTensorPtr()}.data());
     align_.sorted_token_ids = pieces_.at<int>(sorted);
     align_.expert_ids = pieces_.at<int>(experts);
@@ -216,8 +216,9 @@ class Run {
 
 // Takes the input: what the kernels ask of it is asked before the first of them is launched.
 static Operand take_input(const Layer& layer, ffi::AnyView x) {
-  const Operand source = take("x", x, {own_dtype(layer.type())}, {kAny, layer.hidden()},
+  const Operand source = take("x", x, {}, {kAny, layer.hidden()},
                               "[m, hidden], hidden as gate_up has", Rows::kStrided);
+  check_holds("x", source, layer.type());
   if (source.size(0) > 0) check(check_pointer("x", source.data(), 16));
   if (source.row_stride() < layer.hidden() || source.row_stride() % 8 != 0) {
     refuse("x", "row stride " + std::to_string(source.row_stride()),

@@ -59,7 +59,7 @@ static std::shared_ptr<Workspace> find(const Key& key) {
 static void grow(Call& call, std::size_t bytes, Workspace* workspace) {
   bytes = std::max(bytes, 2 * workspace->bytes);
   const std::int64_t size = static_cast<std::int64_t>(bytes + kAlignment);
-  ffi::Tensor owner = call.empty("workspace", {size}, kUint8);
+  ffi::Tensor owner = call.scratch(size);
   const auto address = reinterpret_cast<std::uintptr_t>(Operand{owner.GetDLTensorPtr()}.data());
   void* data = reinterpret_cast<void*>((address + kAlignment - 1) / kAlignment * kAlignment);
   check(cuda_status(cudaMemsetAsync(data, 0, bytes, call.stream()), "cudaMemsetAsync"));

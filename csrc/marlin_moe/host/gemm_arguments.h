@@ -17,6 +17,12 @@ inline bool is_act_order(const MoeGemmArgs& args) { return args.group_size == kG
 // which only the size of grids depends on.
 std::int64_t max_padded_ids(const MoeGemmArgs& args);
 
+// Entries of sorted_token_ids that gathered rows have a place for: also those of aligners that give
+// each expert a block, tokens or none.
+inline std::int64_t max_staged_ids(const MoeGemmArgs& args) {
+  return max_padded_ids(args) + static_cast<std::int64_t>(args.num_experts) * args.block_size;
+}
+
 // Bytes of a row of A.
 inline std::int64_t row_bytes(const MoeGemmArgs& args) {
   return static_cast<std::int64_t>(args.k) * args.a_type.size_bits() / 8;

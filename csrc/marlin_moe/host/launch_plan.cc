@@ -54,7 +54,7 @@ static std::size_t permuted_a_bytes(const MoeGemmArgs& args) {
 }
 
 static std::size_t staged_a_bytes(const MoeGemmArgs& args) {
-  return staged_bytes(max_padded_ids(args), row_bytes(args));
+  return staged_bytes(max_staged_ids(args), row_bytes(args));
 }
 
 // The most that sm90's tiles take where that is chosen, whatever the block size and n.

@@ -1,5 +1,7 @@
 #include "marlin_moe/moe_gemm.h"
 
+#include <algorithm>
+#include <limits>
 #include <string>
 
 #include "cuda_status.h"
@@ -91,6 +93,12 @@ static KernelParams kernel_params(const MoeGemmArgs& args, const LaunchPlan& pla
   return params;
 }
 
+static RoutedRows routed_rows(const MoeGemmArgs& args) {
+  return {args.sorted_token_ids, args.expert_ids,  args.num_tokens_past_padded,
+          args.m * args.top_k,   args.num_experts, args.top_k,
+          args.block_size};
+}
+
 // Act-order: gathers A's columns into the workspace and makes the kernel read them there.
 static Status gather_columns(const MoeGemmArgs& args, const LaunchPlan& plan,
                              KernelParams* params) {
@@ -98,13 +106,7 @@ static Status gather_columns(const MoeGemmArgs& args, const LaunchPlan& plan,
   permute.a = args.a;
   permute.a_stride = args.a_stride;
   permute.perm = args.perm;
-  permute.sorted_token_ids = args.sorted_token_ids;
-  permute.expert_ids = args.expert_ids;
-  permute.num_tokens_past_padded = args.num_tokens_past_padded;
-  permute.num_ids = args.m * args.top_k;
-  permute.num_experts = args.num_experts;
-  permute.top_k = args.top_k;
-  permute.block_size = args.block_size;
+  permute.rows = routed_rows(args);
   permute.max_ids = static_cast<int>(max_padded_ids(args));
   permute.k = args.k;
   permute.out = workspace_at(args, plan.workspace.gathered_a);
@@ -121,14 +123,9 @@ static Status gather_rows(const MoeGemmArgs& args, const LaunchPlan& plan, Kerne
   stage.a = args.a;
   stage.a_stride = args.a_stride * args.a_type.size_bits() / 8;
   stage.row_bytes = row_bytes(args);
-  stage.sorted_token_ids = args.sorted_token_ids;
-  stage.expert_ids = args.expert_ids;
-  stage.num_tokens_past_padded = args.num_tokens_past_padded;
-  stage.num_ids = args.m * args.top_k;
-  stage.num_experts = args.num_experts;
-  stage.top_k = args.top_k;
-  stage.block_rows = args.block_size;
-  stage.max_ids = static_cast<int>(max_padded_ids(args));
+  stage.rows = routed_rows(args);
+  stage.max_ids = static_cast<int>(
+      std::min<std::int64_t>(max_staged_ids(args), std::numeric_limits<int>::max()));
   stage.out = workspace_at(args, plan.workspace.gathered_a);
   params->staged_a = stage.out;
   return stage_rows(stage, args.stream);

@@ -120,11 +120,4 @@ inline bool sm90_gathers_first(const Sm90Problem& problem, const Sm90TileId& til
          problem.ids >= 0.5 * tile.rows * problem.num_experts;
 }
 
-// The best of the `count` tiles from `first` on; `count` is at least one.
-inline Sm90TileId choose_sm90_tile(const Sm90Problem& problem, const Sm90TileId* first, int count) {
-  return *std::min_element(first, first + count, [&](const Sm90TileId& a, const Sm90TileId& b) {
-    return sm90_cost(problem, a) < sm90_cost(problem, b);
-  });
-}
-
 }  // namespace marlin_moe

@@ -11,16 +11,17 @@ static constexpr int kThreads = 256;
 static constexpr int kMaxBlocks = 4096;
 
 __global__ void permute_columns_kernel(const PermuteColumnsArgs args) {
-  const int count = *args.num_tokens_past_padded;
+  const int count = *args.rows.num_tokens_past_padded;
   for (int position = blockIdx.x; position < count; position += gridDim.x) {
     // Negative numbers are large ones here: padding of other aligners, experts elsewhere.
-    const unsigned id = static_cast<unsigned>(args.sorted_token_ids[position]);
-    const unsigned expert = static_cast<unsigned>(args.expert_ids[position / args.block_size]);
-    if (id >= static_cast<unsigned>(args.num_ids)) continue;
-    if (expert >= static_cast<unsigned>(args.num_experts)) continue;
+    const unsigned id = static_cast<unsigned>(args.rows.sorted_token_ids[position]);
+    const unsigned expert =
+        static_cast<unsigned>(args.rows.expert_ids[position / args.rows.block_size]);
+    if (id >= static_cast<unsigned>(args.rows.num_ids)) continue;
+    if (expert >= static_cast<unsigned>(args.rows.num_experts)) continue;
     const std::uint16_t* from =
         static_cast<const std::uint16_t*>(args.a) +
-        static_cast<std::int64_t>(id / static_cast<unsigned>(args.top_k)) * args.a_stride;
+        static_cast<std::int64_t>(id / static_cast<unsigned>(args.rows.top_k)) * args.a_stride;
     const int2* perm =
         reinterpret_cast<const int2*>(args.perm + static_cast<std::int64_t>(expert) * args.k);
     std::uint32_t* to =

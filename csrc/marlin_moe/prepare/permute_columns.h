@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "marlin_moe/moe_gemm.h"
+#include "routed_rows.h"
 
 namespace marlin_moe {
 
@@ -14,14 +15,8 @@ struct PermuteColumnsArgs {
   const void* a;          // [rows, k] of 16-bit elements
   std::int64_t a_stride;  // elements between rows of A
   const int* perm;        // [num_experts, k]
-  const int* sorted_token_ids;
-  const int* expert_ids;
-  const int* num_tokens_past_padded;
-  int num_ids;      // ids from 0 to num_ids - 1 are tokens, others are padding
-  int num_experts;  // entries of expert_ids from 0 to num_experts - 1 are experts, others are none
-  int top_k;        // id / top_k is the row of A
-  int block_size;   // ids per entry of expert_ids
-  int max_ids;      // about *num_tokens_past_padded; any number is right
+  RoutedRows rows;
+  int max_ids;  // about *num_tokens_past_padded; any number is right
   int k;
   void* out;  // [num_ids, k], row id: A[id / top_k, perm[expert of id]]
 };

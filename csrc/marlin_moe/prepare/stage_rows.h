@@ -8,6 +8,7 @@
 
 #include "marlin_moe/moe_gemm.h"
 #include "marlin_moe/plan/sm90_tile.h"
+#include "routed_rows.h"
 
 namespace marlin_moe {
 
@@ -16,22 +17,16 @@ struct StageRowsArgs {
   const void* a;           // [rows, row_bytes]
   std::int64_t a_stride;   // bytes between rows of A, a multiple of 16
   std::int64_t row_bytes;  // of a row of A, a multiple of 16
-  const int* sorted_token_ids;
-  const int* expert_ids;
-  const int* num_tokens_past_padded;
-  int num_ids;      // ids from 0 to num_ids - 1 are tokens, others are padding
-  int num_experts;  // entries of expert_ids from 0 to num_experts - 1 are experts, others are none
-  int top_k;        // id / top_k is the row of A
-  int block_rows;   // ids per entry of expert_ids
-  int max_ids;      // about *num_tokens_past_padded; any number is right
-  // [blocks, stages, block_rows, 128 bytes]: 128 bytes of each row of a block, then the next ones.
+  RoutedRows rows;
+  int max_ids;  // that `out` has a place for; more of *num_tokens_past_padded are left out
+  // [blocks, stages, block_size, 128 bytes]: 128 bytes of each row of a block, then the next ones.
   // Within a stage, chunks lie as Sm90Tile::a_chunk_offset() says. Padding, and what is beyond a
   // row's end, is 0.
   void* out;
 };
 
 // Pieces of 128 bytes that cover a row.
-constexpr std::int64_t row_stages(std::int64_t row_bytes) {
+MARLIN_HOST_DEVICE constexpr std::int64_t row_stages(std::int64_t row_bytes) {
   return (row_bytes + Sm90Tile::kStageRowBytes - 1) / Sm90Tile::kStageRowBytes;
 }
 

@@ -34,11 +34,7 @@ def read(parts: Sequence[Projection]) -> list[Matrix]:
 def _read(part: Projection) -> Matrix:
     weights = part.take("weight", ["float8_e4m3fn"], [None, None], "[experts, n, k]")
     n, k = int(weights.shape[1]), int(weights.shape[2])
-    both = [name for name in ("weight_scale", "weight_scale_inv") if name in part]
-    if len(both) != 1:
-        given = " and ".join(both) or "neither"
-        raise invalid("tensors", given, "one of weight_scale, weight_scale_inv")
-    [name] = both
+    name = part.one_of("weight_scale", "weight_scale_inv")
     exponents = part.dtype(name) in _EXPONENTS
     if exponents:
         scales, group_size = take_exponents(part, name, n, k), _MX_GROUP

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import invalid
 from .fp8 import UNUSED, take_exponents
 from .matrix import Matrix
 from .tensors import FLOATS, Projection
@@ -30,11 +29,7 @@ def read(parts: Sequence[Projection]) -> list[Matrix]:
 
 
 def _read(part: Projection) -> Matrix:
-    names = [name for name in ("blocks", "weight_packed", "weight") if name in part]
-    if len(names) != 1:
-        given = " and ".join(names) or "neither"
-        raise invalid("tensors", given, "one of blocks, weight_packed, weight")
-    [name] = names
+    name = part.one_of("blocks", "weight_packed", "weight")
     if name == "blocks":
         blocks = part.take(name, ["uint8"], [None, None, _GROUP // 2], "[experts, n, k / 32, 16]")
         weights = blocks.reshape(blocks.shape[0], blocks.shape[1], -1)

@@ -45,13 +45,11 @@ def read(parts: Sequence[Projection], requantize_scales: bool) -> list[Matrix]:
 
 
 def _read(part: Projection) -> Matrix:
-    names = [name for name in ("weight_packed", "weight") if name in part]
-    if len(names) != 1:
-        raise invalid("tensors", " and ".join(names) or "neither", "weight_packed or weight")
-    weights = part.take(names[0], ["uint8"], [None, None], "[experts, n, k / 2]")
+    name = part.one_of("weight_packed", "weight")
+    weights = part.take(name, ["uint8"], [None, None], "[experts, n, k / 2]")
     n, k = int(weights.shape[1]), 2 * int(weights.shape[2])
     if k % _GROUP != 0:
-        raise invalid(part.label(names[0]), f"k = {k}", f"k a multiple of {_GROUP}")
+        raise invalid(part.label(name), f"k = {k}", f"k a multiple of {_GROUP}")
     scales = part.take("weight_scale", ["float8_e4m3fn"], [n, k // _GROUP], "[experts, n, k / 16]")
     if int(scales.max()) >= 0x7F:
         raise invalid(part.label("weight_scale"), "a negative scale or NaN", "0 and more")
@@ -74,11 +72,7 @@ def _read(part: Projection) -> Matrix:
 
 def _take_global(part: Projection) -> Any:
     """Takes the scale for all of each expert; returns what multiplies, float32 [experts]."""
-    names = [name for name in (_MULTIPLIES, _DIVIDES) if name in part]
-    if len(names) != 1:
-        given = " and ".join(names) or "neither"
-        raise invalid("tensors", given, f"one of {_MULTIPLIES}, {_DIVIDES}")
-    [name] = names
+    name = part.one_of(_MULTIPLIES, _DIVIDES)
     rank = part.rank(name)
     given = part.take(name, ["float32"], [1] * min(rank, 1), "[experts] or [experts, 1]")
     scales = given.reshape(-1)

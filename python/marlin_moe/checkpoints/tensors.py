@@ -64,6 +64,18 @@ class Projection:
         self._check_shape(name, array, lengths, layout)
         return array
 
+    def one_of(self, *names: str) -> str:
+        """Returns which of some names the one tensor that there must be of them has.
+
+        Raises:
+          InvalidArgumentError: there is none, or there are several.
+        """
+        found = [name for name in names if name in self]
+        if len(found) != 1:
+            given = " and ".join(found) or "neither"
+            raise invalid("tensors", given, f"one of {', '.join(names)}")
+        return found[0]
+
     def optional(
         self, name: str, dtypes: Sequence[str], lengths: Sequence[int | None], layout: str
     ) -> Any:

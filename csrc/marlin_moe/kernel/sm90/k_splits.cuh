@@ -23,27 +23,14 @@ __device__ __forceinline__ void warpgroup_barrier(unsigned warpgroup) {
   }
 }
 
-// Counts the arrivals of a tile's parts at a counter in global memory, and returns how many came
-// before: what those wrote is seen then. The last one leaves zero.
-//
-// Whatever the counter holds at first stands for no arrival, so that a workspace that was never
-// zeroed misleads nobody. The counter counts up from kNone, which with the few numbers above it is
-// such as fresh memory seldom holds. Less is raised to kNone before. What finds less all the same,
-// or more than the last arrival does, has counted nothing: more becomes zero, as the last arrival
-// leaves it, and another part may find that between the two instructions. It arrives again.
-__device__ __forceinline__ int count_arrival(int* counter, int parts) {
-  constexpr unsigned kNone = 0x6b1dc500;
-  const unsigned last = kNone + parts - 1;
-  unsigned before;
-  do {
-    asm volatile(
-        "red.relaxed.gpu.global.max.u32 [%1], %2;\n"
-        "atom.acq_rel.gpu.global.inc.u32 %0, [%1], %3;\n"
-        : "=r"(before)
-        : "l"(counter), "r"(kNone), "r"(last)
-        : "memory");
-  } while (before < kNone || before > last);
-  return static_cast<int>(before - kNone);
+// Adds to a counter in global memory: what was written before is seen by who adds later.
+__device__ __forceinline__ int add_in_order(int* counter, int value) {
+  int before;
+  asm volatile("atom.acq_rel.gpu.global.add.s32 %0, [%1], %2;\n"
+               : "=r"(before)
+               : "l"(counter), "r"(value)
+               : "memory");
+  return before;
 }
 
 template <class Traits>
@@ -64,7 +51,9 @@ class PartialSums {
     store(sums);
     warpgroup_barrier(warpgroup_);
     if (threadIdx.x % 128 == 0) {
-      const int before = count_arrival(counter_, work_.parts);
+      const int before = add_in_order(counter_, 1);
+      // As the next launch expects it.
+      if (before == work_.parts - 1) *counter_ = 0;
       store_shared(shared.message(warpgroup_), static_cast<std::uint32_t>(before));
     }
     warpgroup_barrier(warpgroup_);
