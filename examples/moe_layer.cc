@@ -38,7 +38,7 @@ class Arena {
 struct Plan {
   moe::MoeAlignArgs align;
   moe::MoeGemmArgs gate_up;
-  moe::SiluAndMulArgs activate;
+  moe::ActAndMulArgs activate;
   moe::MoeGemmArgs down;
   moe::TopkSumArgs sum;
   std::size_t bytes = 0;
@@ -209,7 +209,7 @@ Status marlin_moe_layer(const MoeLayerArgs& args) {
   }
   status = moe::moe_align(plan.align);
   if (status.ok()) status = moe::moe_gemm(plan.gate_up);
-  if (status.ok()) status = moe::silu_and_mul(plan.activate);
+  if (status.ok()) status = moe::act_and_mul(plan.activate);
   if (status.ok()) status = moe::moe_gemm(plan.down);
   if (status.ok()) status = moe::topk_sum(plan.sum);
   return status;

@@ -88,6 +88,7 @@ def run_generator(ctx, generator, arguments, inputs, **kwargs):
             executable = generator[DefaultInfo].files_to_run,
             arguments = [arguments],
             inputs = inputs,
+            toolchain = None,
             **kwargs
         )
         return
@@ -104,5 +105,7 @@ def run_generator(ctx, generator, arguments, inputs, **kwargs):
         executable = info.interpreter,
         arguments = [start, arguments],
         inputs = depset(inputs, transitive = [info.files]),
+        # The interpreter comes with the generator, which was configured for the execution platform.
+        toolchain = None,
         **kwargs
     )

@@ -34,16 +34,29 @@ struct QuantizeActivationsArgs {
 };
 Status quantize_activations(const QuantizeActivationsArgs& args);
 
-// out[i, c] = silu(x[i, c]) * x[i, n + c], silu(v) = v / (1 + exp(-v)), rounded once.
-struct SiluAndMulArgs {
+// What comes of a gate g and of the value u beside it, in float:
+enum class Activation {
+  kSilu,       // silu(g) * u, silu(g) = g / (1 + exp(-g))
+  kGelu,       // gelu(g) * u, gelu(g) = g * (1 + erf(g / sqrt(2))) / 2
+  kGeluTanh,   // likewise with erf(g / sqrt(2)) taken as tanh(sqrt(2 / pi) * (g + 0.044715 * g^3))
+  kSwigluOai,  // gpt-oss: g / (1 + exp(-alpha * g)) * (u + 1), g <= limit, -limit <= u <= limit
+};
+
+// out[i, c] = activation of g = x[i, c] and u = x[i, n + c], rounded once. NaN gives NaN.
+struct ActAndMulArgs {
   int m = 0;
   int n = 0;                                          // a multiple of 8
   ScalarType type = MARLIN_TYPE_NAMESPACE::kFloat16;  // or kBFloat16
-  const void* x = nullptr;                            // type [m, 2 * n]
-  void* out = nullptr;                                // type [m, n]
+  Activation activation = Activation::kSilu;
+  // Whether g = x[i, 2 * c] and u = x[i, 2 * c + 1] instead.
+  bool interleaved = false;
+  float alpha = 1.702f;     // read with kSwigluOai only, as is limit; both are positive and finite
+  float limit = 7.0f;       // gpt-oss's values
+  const void* x = nullptr;  // type [m, 2 * n]
+  void* out = nullptr;      // type [m, n]
   cudaStream_t stream = nullptr;
 };
-Status silu_and_mul(const SiluAndMulArgs& args);
+Status act_and_mul(const ActAndMulArgs& args);
 
 // out[t, :] = sum over j < top_k of x[t * top_k + j, :], in float, in the order of j.
 struct TopkSumArgs {

@@ -290,16 +290,28 @@ typedef struct marlin_moe_quantize_activations_args {
 } marlin_moe_quantize_activations_args;
 int marlin_moe_quantize_activations(const marlin_moe_quantize_activations_args* args);
 
-typedef struct marlin_moe_silu_and_mul_args {
+/* What a field `activation` holds. */
+typedef enum marlin_moe_activation {
+  MARLIN_MOE_ACTIVATION_SILU = 0,
+  MARLIN_MOE_ACTIVATION_GELU = 1,
+  MARLIN_MOE_ACTIVATION_GELU_TANH = 2,
+  MARLIN_MOE_ACTIVATION_SWIGLU_OAI = 3 /* alpha and limit are gpt-oss's where they are 0 */
+} marlin_moe_activation;
+
+typedef struct marlin_moe_act_and_mul_args {
   size_t struct_size;
   int32_t m;
   int32_t n;
   int32_t type;
+  int32_t activation;
+  int32_t interleaved;
+  float alpha;
+  float limit;
   const void* x;
   void* out;
   void* stream;
-} marlin_moe_silu_and_mul_args;
-int marlin_moe_silu_and_mul(const marlin_moe_silu_and_mul_args* args);
+} marlin_moe_act_and_mul_args;
+int marlin_moe_act_and_mul(const marlin_moe_act_and_mul_args* args);
 
 typedef struct marlin_moe_topk_sum_args {
   size_t struct_size;

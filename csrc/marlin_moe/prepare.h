@@ -47,7 +47,7 @@ struct PaddedShape {
 // Prepare weights, scales, zero points and bias with *padded, and with the sizes that there are as
 // the source's. Columns of A that there are too many have to hold zeros, or other finite numbers;
 // such columns of C hold zeros. Gate and up side by side: take column_parts = 2 and n = 2 * the
-// padded k of the down projection, which reads what silu_and_mul() makes of them, zeros again.
+// padded k of the down projection, which reads what act_and_mul() makes of them, zeros again.
 Status padded_shape(const WeightShape& shape, int group_size, PaddedShape* padded);
 
 // Weights packed along their rows, as GPTQ stores them.

@@ -31,8 +31,10 @@ LibraryError or CudaError where these are missing.
 from ._library import library_path
 from .activations import (
     QuantizedActivations,
+    gelu_and_mul,
     quantize_activations,
     silu_and_mul,
+    swigluoai_and_mul,
     topk_sum,
 )
 from .align import Alignment, alignment_capacity, moe_align, moe_gemm_block_size
@@ -92,6 +94,7 @@ __all__ = [
     "alignment_capacity",
     "clear_workspaces",
     "fused_moe",
+    "gelu_and_mul",
     "library_path",
     "moe_align",
     "moe_gemm",
@@ -109,5 +112,6 @@ __all__ = [
     "scale_global_scales",
     "silu_and_mul",
     "sort_rows_by_group",
+    "swigluoai_and_mul",
     "topk_sum",
 ]

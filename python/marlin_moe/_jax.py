@@ -258,7 +258,7 @@ def _moe_gemm(given: dict[str, Any]) -> list[jax.ShapeDtypeStruct | None]:
     return [_kind((rows, scales.shape[2]), jnp.float16 if half else jnp.bfloat16)]
 
 
-def _silu_and_mul(given: dict[str, Any]) -> list[jax.ShapeDtypeStruct | None]:
+def _act_and_mul(given: dict[str, Any]) -> list[jax.ShapeDtypeStruct | None]:
     rows, columns = given["x"].shape
     return [_kind((rows, columns // 2), given["x"].dtype)]
 
@@ -275,6 +275,7 @@ def _quantize_activations(given: dict[str, Any]) -> list[jax.ShapeDtypeStruct | 
 
 
 _RESULTS: dict[str, _Rule] = {
+    "act_and_mul": _act_and_mul,
     "layer": _same_as("x"),
     "moe_align": _moe_align,
     "moe_gemm": _moe_gemm,
@@ -286,7 +287,6 @@ _RESULTS: dict[str, _Rule] = {
     "repack_gptq": _repack_gptq,
     "repack_rows": _repack_rows,
     "scale_global_scales": _same_as("global_scales"),
-    "silu_and_mul": _silu_and_mul,
     "sort_rows_by_group": lambda given: 2 * _same_as("g_idx")(given),
     "topk_sum": _topk_sum,
 }

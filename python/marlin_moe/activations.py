@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ._function import Function, merged, parts
+from .errors import invalid
 
 
 class QuantizedActivations(NamedTuple):
@@ -20,7 +21,7 @@ class QuantizedActivations(NamedTuple):
 
 
 _quantize = Function("quantize_activations", "x", "out_type", "factor", "out.values", "out.scales")
-_silu_and_mul = Function("silu_and_mul", "x", "out")
+_act_and_mul = Function("act_and_mul", "x", "activation", "interleaved", "alpha", "limit", "out")
 _topk_sum = Function("topk_sum", "x", "top_k", "topk_ids", "num_experts", "expert_map", "out")
 
 
@@ -43,17 +44,68 @@ def quantize_activations(
     return QuantizedActivations(*merged(given, _quantize(x, out_type, factor, *given)))
 
 
-def silu_and_mul(x: Any, *, out: Any = None) -> Any:
-    """out[i, c] = silu(x[i, c]) * x[i, n + c], with silu(x) = x / (1 + exp(-x)), rounded once.
+# Our names of the two forms of GELU, by what PyTorch calls them.
+_GELU = {"none": "gelu", "tanh": "gelu_tanh"}
+
+
+def silu_and_mul(x: Any, *, interleaved: bool = False, out: Any = None) -> Any:
+    """out[i, c] = silu(g) * u with g = x[i, c], u = x[i, n + c], rounded once.
+
+    silu(g) = g / (1 + exp(-g)).
 
     Args:
       x: float16 or bfloat16 [m, 2 * n], n a multiple of 8.
+      interleaved: whether g = x[i, 2 * c] and u = x[i, 2 * c + 1] instead.
       out: the same dtype, [m, n].
 
     Returns:
       `out`, or the tensor that was made in its place.
     """
-    made = _silu_and_mul(x, out)
+    made = _act_and_mul(x, "silu", interleaved, None, None, out)
+    return out if made is None else made
+
+
+def gelu_and_mul(
+    x: Any, *, approximate: str = "none", interleaved: bool = False, out: Any = None
+) -> Any:
+    """out[i, c] = gelu(g) * u, with g and u as silu_and_mul() takes them.
+
+    gelu(g) = g * (1 + erf(g / sqrt(2))) / 2; with `tanh`, erf(g / sqrt(2)) is approximated by
+    tanh(sqrt(2 / pi) * (g + 0.044715 * g^3)).
+
+    Args:
+      x: as silu_and_mul() takes it, as are interleaved and out.
+      approximate: `none` or `tanh`, as torch.nn.functional.gelu() takes it.
+      interleaved: where gates are.
+      out: where the result goes.
+
+    Returns:
+      `out`, or the tensor that was made in its place.
+    """
+    if not isinstance(approximate, str) or approximate not in _GELU:
+        raise invalid("approximate", approximate, ", ".join(_GELU))
+    made = _act_and_mul(x, _GELU[approximate], interleaved, None, None, out)
+    return out if made is None else made
+
+
+def swigluoai_and_mul(
+    x: Any, *, alpha: float = 1.702, limit: float = 7.0, interleaved: bool = False, out: Any = None
+) -> Any:
+    """out[i, c] = g / (1 + exp(-alpha * g)) * (u + 1), the activation of gpt-oss.
+
+    g and u are taken as silu_and_mul() does, g cut off at `limit` and u at both -limit and limit.
+
+    Args:
+      x: as silu_and_mul() takes it, as are interleaved and out.
+      alpha: a positive number.
+      limit: a positive number.
+      interleaved: where gates are; checkpoints of gpt-oss have them interleaved.
+      out: where the result goes.
+
+    Returns:
+      `out`, or the tensor that was made in its place.
+    """
+    made = _act_and_mul(x, "swigluoai", interleaved, alpha, limit, out)
     return out if made is None else made
 
 

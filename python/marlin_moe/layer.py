@@ -16,17 +16,21 @@ _moe_layer = Function(
     "expert_map",
     "block_size",
     "apply_router_weight_on_input",
+    "activation",
+    "interleaved",
+    "alpha",
+    "limit",
 )
 
 
 class MoeLayer:
     """The experts of a MoE layer, checked once.
 
-        out[t, :] = sum over j of topk_weights[t, j] * down(silu(gate(x[t, :])) * up(x[t, :]))
+        out[t, :] = sum over j of topk_weights[t, j] * down(act(gate(x[t, :])) * up(x[t, :]))
 
     with the three matrices of expert topk_ids[t, j]. A call launches five kernels (seven with 8-bit
-    activations): align tokens to experts, GEMM 1 (gate and up side by side), SiLU and multiply,
-    GEMM 2 (down), sum.
+    activations): align tokens to experts, GEMM 1 (gate and up side by side), the activation, GEMM 2
+    (down), sum.
     """
 
     def __init__(
@@ -38,12 +42,17 @@ class MoeLayer:
         expert_map: Any = None,
         block_size: int | None = None,
         apply_router_weight_on_input: bool = False,
+        activation: str = "silu",
+        interleaved: bool = False,
+        alpha: float | None = None,
+        limit: float | None = None,
     ) -> None:
         """Checks that the weights are of one layer, and that there are kernels for them.
 
         Args:
-          gate_up: weights with k = hidden and n = 2 * intermediate, gate first. What activations
-            they were prepared for says what the layer quantises its own to.
+          gate_up: weights with k = hidden and n = 2 * intermediate, gate first; n = intermediate
+            without an activation. What they were prepared for says what the layer quantises its own
+            activations to.
           down: weights with k = intermediate and n = hidden.
           num_experts: experts of all devices; None: those of the weights. More need an
             `expert_map`.
@@ -51,9 +60,17 @@ class MoeLayer:
             elsewhere. Results then are this device's part of the sum.
           block_size: ids of a block; None: as moe_gemm_block_size() says.
           apply_router_weight_on_input: whether topk_weights multiply the input of GEMM 1 rather
-            than the output of GEMM 2.
+            than the output of GEMM 2, as in Llama 4.
+          activation: between the GEMMs: `silu`, as silu_and_mul() computes it, `gelu`, `gelu_tanh`
+            (gelu_and_mul() and its approximation), `swigluoai` (swigluoai_and_mul()), or `none`:
+            GEMM 2 takes what GEMM 1 makes.
+          interleaved: whether gates are the even columns of gate_up, for weights of one's own
+            preparation: the from_ functions put gates first.
+          alpha: of `swigluoai`; None: 1.702.
+          limit: likewise; None: 7.
         """
-        for name, weights, parts in (("gate_up", gate_up, 2), ("down", down, 1)):
+        gated = activation != "none"
+        for name, weights, parts in (("gate_up", gate_up, 1 + gated), ("down", down, 1)):
             if needed(name, weights, ExpertWeights).column_parts not in (0, parts):
                 made = {1: "a single matrix", 2: "gate and up"}
                 raise invalid(
@@ -61,6 +78,8 @@ class MoeLayer:
                     f"weights prepared as {made[3 - parts]}",
                     f"{made[parts]}; see `gate_up` of ExpertWeights",
                 )
+        if interleaved is True and gate_up.column_parts == 2:
+            raise invalid("interleaved", True, "False: gate_up was prepared with gates first")
         called = _moe_layer(
             gate_up.handle,
             down.handle,
@@ -68,6 +87,10 @@ class MoeLayer:
             expert_map,
             block_size,
             apply_router_weight_on_input,
+            activation,
+            interleaved,
+            alpha,
+            limit,
         )
         self._run = Function(called, "x", "topk_weights", "topk_ids", "out")
 
@@ -99,6 +122,10 @@ def fused_moe(
     expert_map: Any = None,
     block_size: int | None = None,
     apply_router_weight_on_input: bool = False,
+    activation: str = "silu",
+    interleaved: bool = False,
+    alpha: float | None = None,
+    limit: float | None = None,
     out: Any = None,
 ) -> Any:
     """Runs the experts of a MoE layer that is made for this call; see MoeLayer.
@@ -113,6 +140,10 @@ def fused_moe(
       expert_map: int32 [num_experts].
       block_size: ids of a block.
       apply_router_weight_on_input: where topk_weights multiply.
+      activation: between the GEMMs.
+      interleaved: whether gates are the even columns of gate_up.
+      alpha: of `swigluoai`.
+      limit: likewise.
       out: where the result goes.
 
     Returns:
@@ -125,5 +156,9 @@ def fused_moe(
         expert_map=expert_map,
         block_size=block_size,
         apply_router_weight_on_input=apply_router_weight_on_input,
+        activation=activation,
+        interleaved=interleaved,
+        alpha=alpha,
+        limit=limit,
     )
     return layer(x, topk_weights, topk_ids, out=out)

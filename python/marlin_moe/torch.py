@@ -5,11 +5,11 @@
     experts = marlin_moe.torch.Experts(gate_up, down)  # a module
     out = experts(x, topk_weights, topk_ids)
 
-Importing defines torch.ops.marlin_moe.moe_align, .moe_gemm, .silu_and_mul, .topk_sum,
-.quantize_activations and .fused_moe. They take the arguments of the functions of the same names,
-but for objects, of which they take the fields: for ExpertWeights `b`, `scales`, `b_type` ...; in
-fused_moe `gate_up_b`, `down_b` ...; for an Alignment its three lists and `block_size`. Results
-always are new tensors. Nothing has a gradient.
+Importing defines torch.ops.marlin_moe.moe_align, .moe_gemm, .silu_and_mul, .gelu_and_mul,
+.swigluoai_and_mul, .topk_sum, .quantize_activations and .fused_moe. They take the arguments of the
+functions of the same names, but for objects, of which they take the fields: for ExpertWeights `b`,
+`scales`, `b_type` ...; in fused_moe `gate_up_b`, `down_b` ...; for an Alignment its three lists and
+`block_size`. Results always are new tensors. Nothing has a gradient.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def _argument(name: str, annotation: str, default: Any, no_default: object) -> s
     kind, _, none = annotation.partition(" | ")
     optional = none == "None" or (kind == "Any" and default is None)
     declared = f"{_SCHEMA_TYPES[kind]}{'?' if optional else ''} {name}"
-    return declared if default is no_default else f"{declared}={default}"
+    if default is no_default:
+        return declared
+    return f'{declared}="{default}"' if isinstance(default, str) else f"{declared}={default}"
 
 
 def _weights_arguments(prefix: str = "") -> list[str]:
@@ -133,7 +135,7 @@ def _moe_gemm_shape(
     return a.new_empty((a.shape[0] * top_k, scales.shape[2]), dtype=dtype)
 
 
-def _silu_and_mul_shape(x: Any) -> Any:
+def _act_and_mul_shape(x: Any, **options: Any) -> Any:
     return x.new_empty((x.shape[0], x.shape[1] // 2))
 
 
@@ -198,7 +200,13 @@ _define(
     _moe_gemm,
     _moe_gemm_shape,
 )
-_define("silu_and_mul", ["Tensor x"], "Tensor", marlin_moe.silu_and_mul, _silu_and_mul_shape)
+for _run in (marlin_moe.silu_and_mul, marlin_moe.gelu_and_mul, marlin_moe.swigluoai_and_mul):
+    _arguments = [
+        _argument(p.name, str(p.annotation), p.default, p.empty)
+        for p in inspect.signature(_run).parameters.values()
+        if p.name != "out"
+    ]
+    _define(_run.__name__, _arguments, "Tensor", _run, _act_and_mul_shape)
 _define(
     "topk_sum",
     [

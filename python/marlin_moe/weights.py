@@ -203,8 +203,7 @@ class ExpertWeights:
     ) -> ExpertWeights:
         """Prepares MXFP4 weights: blocks, scales, bias, or weight_packed, weight_scale.
 
-        gpt-oss's gate_up_proj is `interleaved`. Its activation is not the one of MoeLayer: call
-        moe_gemm() for each GEMM, and that activation in between.
+        gpt-oss's gate_up_proj is `interleaved`; its layers need the activation `swigluoai`.
 
         Args:
           tensors: see above, as gate_up, a_type, c_type, n and k are.

@@ -89,7 +89,10 @@ GOOD: dict[str, tuple[dict[str, Any], list[tuple[str, int, bool]]]] = {
         {"m": 3, "k": 64, "x_type": "FLOAT16", "out_type": "S8", "x_stride": 64},
         [("x", 16, True), ("out", 16, True), ("scales", 4, True), ("factor", 4, False)],
     ),
-    "silu_and_mul": ({"m": 3, "n": 64, "type": "FLOAT16"}, [("x", 16, True), ("out", 16, True)]),
+    "act_and_mul": (
+        {"m": 3, "n": 64, "type": "FLOAT16", "activation": 3, "alpha": 1.5, "limit": 7.0},
+        [("x", 16, True), ("out", 16, True)],
+    ),
     "topk_sum": (
         {"m": 3, "n": 64, "top_k": 2, "type": "FLOAT16", "num_experts": 8},
         [("x", 16, True), ("out", 16, True), ("topk_ids", 4, False), ("expert_map", 4, False)],

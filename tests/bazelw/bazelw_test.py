@@ -1,4 +1,4 @@
-"""./bazelw works wherever the repository is cloned, and whatever the locale is."""
+"""./bazelw works wherever the repository is cloned, and whatever the locale is, or says why not."""
 
 import os
 import subprocess
@@ -32,3 +32,27 @@ def test_a_module_beside_a_clone_under_tmp_builds_through_a_link(folder, monkeyp
         result = subprocess.run(command, cwd=module, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
     assert (module / "bazel-bin/kernels/kernel_selector.h").is_file()
+
+
+def test_python_2_is_named(tmp_path):
+    python = tmp_path / "bin/python3"
+    python.parent.mkdir()
+    # What Python 2.7 answers, which has no -I.
+    python.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo Python 2.7.18 >&2 && exit\n'
+        'echo "Unknown option: $1" >&2\nexit 2\n'
+    )
+    python.chmod(0o755)
+    environment = {
+        **os.environ,
+        "MARLIN_BAZELW": "offline",
+        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+    command = [str(ROOT / "bazelw"), "info"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 1
+    assert result.stderr == (
+        "bazelw: python3 on PATH is Python 2.7.18, too old\n"
+        "bazelw: put Python 3.10 or newer first on PATH\n"
+    )

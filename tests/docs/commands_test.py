@@ -90,14 +90,15 @@ def script_of(command: str) -> Path | None:
 
 
 def modules_of(script: Path) -> set[Path]:
-    """A script and the modules beside it that it imports: either reads its options."""
+    """A script and the modules beside and below it that it imports: any may read its options."""
     found: set[Path] = set()
     unread = {script}
     while unread:
         path = unread.pop()
         found.add(path)
-        names = re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.MULTILINE)
-        unread |= {p for name in names if (p := script.parent / f"{name}.py").is_file()} - found
+        names = re.findall(r"^(?:from|import) ([\w.]+)", path.read_text(), re.MULTILINE)
+        modules = [script.parent / f"{name.replace('.', '/')}.py" for name in names]
+        unread |= {module for module in modules if module.is_file()} - found
     return found
 
 

@@ -464,4 +464,11 @@ def test_an_old_python_is_named(monkeypatch):
     assert refused.value.code == (
         "gen.py: error: this is Python 3.9.17; run it with Python 3.10 or newer"
     )
-    ast.parse(Path(gen.__file__).read_text(), feature_version=(3, 6))
+
+
+def test_python_2_can_read_the_program():
+    program = ast.parse(Path(gen.__file__).read_text(encoding="ascii"))
+    # Python 2 has functions and classes, but not all that these may have.
+    newer = (ast.AnnAssign, ast.ClassDef, ast.FunctionDef, ast.JoinedStr, ast.NamedExpr)
+    newer += (ast.Nonlocal, ast.Raise, ast.Starred, ast.YieldFrom)
+    assert not [node for node in ast.walk(program) if isinstance(node, newer)]

@@ -16,6 +16,7 @@ _FIELD = re.compile(r"^  ((?:const )?\w+\*?) (\w+);$", re.MULTILINE)
 _ENUMERATOR = re.compile(r"^  MARLIN_MOE_(\w+) = (\d+)", re.MULTILINE)
 _FUNCTION = re.compile(r"^(int|int32_t|const char\*) (marlin_moe_\w+)\(", re.MULTILINE)
 _NUMBERS: dict[str, Any] = {
+    "float": ctypes.c_float,
     "int32_t": ctypes.c_int32,
     "int64_t": ctypes.c_int64,
     "size_t": ctypes.c_size_t,

@@ -138,10 +138,13 @@ _REFUSED: dict[str, list[tuple[str, list[Any]]]] = {
         ("out", [None, 1]),
         ("scales", [None, 2]),
     ],
-    "silu_and_mul": [
+    "act_and_mul": [
         ("m", [-1]),
         ("n", [0, 4, _HUGE]),
         ("type", ["kS8"]),
+        ("activation", [-1, 4]),
+        ("alpha", [-1.0, float("inf"), float("nan")]),
+        ("limit", [-7.0, float("inf"), float("nan")]),
         ("x", [None, 2]),
         ("out", [None, 2]),
     ],
@@ -168,6 +171,7 @@ _GOOD = {
     "permute_scales": "Float16 U4B8 Float16 g128 2x3x192",
     "moe_align": "31 ids 3 experts block 8 even map",
     "quantize_activations": "Float16 S8 3x64",
+    "act_and_mul": "swigluoai Float16 5x64",
     "topk_sum": "Float16 5x2x64 remote",
 }
 

@@ -704,22 +704,39 @@ def _quantize_case(
 def elementwise_cases() -> Iterator[Case]:
     for bfloat16 in (False, True):
         type_name = "kBFloat16" if bfloat16 else "kFloat16"
-        for m, n in [(1, 8), (5, 64), (33, 2880), (300, 1408)]:
-            values = _rng(m, n, 1).standard_normal((m, 2 * n)) * 3
-            yield _silu_case(type_name, reference.half_bits(values.astype(np.float32), bfloat16), n)
+        for activation in reference.ACTIVATIONS:
+            for m, n in [(1, 8), (5, 64), (33, 2880), (300, 1408)]:
+                values = (_rng(m, n, 1).standard_normal((m, 2 * n)) * 3).astype(np.float32)
+                values[-1, :: max(1, n // 3)] = np.nan
+                bits = reference.half_bits(values, bfloat16)
+                yield _act_case(type_name, activation, bits, interleaved=False)
+                yield _act_case(type_name, activation, bits, interleaved=True)
         for m, n, top_k in [(1, 8, 1), (5, 64, 2), (33, 2880, 8), (300, 1408, 6)]:
             yield _sum_case(type_name, m, n, top_k, remote=False)
             yield _sum_case(type_name, m, n, top_k, remote=True)
 
 
-def _silu_case(type_name: str, bits: np.ndarray, n: int) -> Case:
+def _act_case(type_name: str, activation: str, bits: np.ndarray, *, interleaved: bool) -> Case:
     bfloat16 = type_name == "kBFloat16"
-    exact = reference.silu_and_mul(reference.half_values(bits, bfloat16))
-    rounded = reference.half_bits(exact.astype(np.float32), bfloat16)
+    parameters = {"alpha": 1.25, "limit": 3.5} if interleaved else {"alpha": 1.702, "limit": 7.0}
+    exact = reference.act_and_mul(
+        reference.half_values(bits, bfloat16), activation, interleaved=interleaved, **parameters
+    )
+    nan, tiny = np.isnan(exact), np.abs(exact) < 1e-30
+    rounded = reference.half_bits(np.where(nan, 0, exact).astype(np.float32), bfloat16)
 
     def verify(outputs: dict[str, np.ndarray]) -> str:
-        """The device's exp() may be off in float, so that a result in a thousand rounds away."""
-        distance = np.abs(outputs["out"].astype(np.int32).reshape(rounded.shape) - rounded)
+        """The device's exp() may be off in float, so that a result in a thousand rounds away.
+
+        Where it overflows, a result is zero that would be next to nothing.
+        """
+        out = outputs["out"].reshape(rounded.shape)
+        values = reference.half_values(out, bfloat16)
+        if not np.array_equal(np.isnan(values), nan):
+            return "NaN is not where the inputs have it"
+        if (np.abs(values[tiny]) > 2e-30).any():
+            return "results are not as small as they should be"
+        distance = np.abs(out.astype(np.int32) - rounded)[~nan & ~tiny]
         if distance.max() > 1:
             return f"{int((distance > 1).sum())} results are more than a unit off"
         off = int(distance.sum())
@@ -729,10 +746,18 @@ def _silu_case(type_name: str, bits: np.ndarray, n: int) -> Case:
             else ""
         )
 
+    rows, n = rounded.shape
     return Case(
-        f"silu_and_mul {type_name[1:]} {bits.shape[0]}x{n}",
-        "silu_and_mul",
-        {"m": bits.shape[0], "n": n, "type": type_name},
+        f"act_and_mul {activation} {type_name[1:]} {rows}x{n}{' interleaved' * interleaved}",
+        "act_and_mul",
+        {
+            "m": rows,
+            "n": n,
+            "type": type_name,
+            "activation": list(reference.ACTIVATIONS).index(activation),
+            "interleaved": int(interleaved),
+            **parameters,
+        },
         {"x": bits},
         {"out": np.zeros(0, np.uint16)},
         sizes={"out": bits.nbytes // 2},

@@ -7,6 +7,8 @@ arrays; the tests compare each with a loop over single elements.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -270,7 +272,35 @@ def topk_sum(values: np.ndarray, top_k: int, written: np.ndarray | None = None) 
     return sums
 
 
-def silu_and_mul(values: np.ndarray) -> np.ndarray:
-    """Returns silu(x) * y in float64 for [m, 2 n] = [x, y]."""
-    x, y = np.split(values.astype(np.float64), 2, axis=1)
-    return x / (1 + np.exp(-x)) * y
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+# What comes of a gate g and of the value u beside it, in the order of the C++ enumeration.
+ACTIVATIONS: dict[str, Callable[[np.ndarray, np.ndarray, float, float], np.ndarray]] = {
+    "silu": lambda g, u, alpha, limit: g * _sigmoid(g) * u,
+    "gelu": lambda g, u, alpha, limit: g * np.vectorize(math.erfc)(-g / math.sqrt(2)) / 2 * u,
+    "gelu_tanh": lambda g, u, alpha, limit: (
+        g * _sigmoid(2 * math.sqrt(2 / math.pi) * (g + 0.044715 * g**3)) * u
+    ),
+    "swigluoai": lambda g, u, alpha, limit: (
+        np.minimum(g, limit)
+        * _sigmoid(alpha * np.minimum(g, limit))
+        * (np.clip(u, -limit, limit) + 1)
+    ),
+}
+
+
+def act_and_mul(
+    values: np.ndarray,
+    activation: str = "silu",
+    *,
+    interleaved: bool = False,
+    alpha: float = 1.702,
+    limit: float = 7.0,
+) -> np.ndarray:
+    """Returns the activation of [m, 2 n] in float64: gates are the first half, or even columns."""
+    values = values.astype(np.float64)
+    gate, up = (values[:, ::2], values[:, 1::2]) if interleaved else np.split(values, 2, axis=1)
+    with np.errstate(over="ignore"):
+        return ACTIVATIONS[activation](gate, up, alpha, limit)

@@ -264,10 +264,31 @@ def test_sums_leave_out_rows_that_were_not_written() -> None:
 
 
 def test_silu_is_the_gate_times_its_sigmoid() -> None:
-    out = fast.silu_and_mul(np.array([[0.0, 1.0, -20.0, 5.0, 2.0, 3.0]], np.float32))
+    out = fast.act_and_mul(np.array([[0.0, 1.0, -20.0, 5.0, 2.0, 3.0]], np.float32))
     np.testing.assert_allclose(
         out[0], [0.0, 2 / (1 + np.exp(-1.0)), -60 / (1 + np.exp(20.0))], rtol=1e-12
     )
+
+
+def test_gelu_is_the_gate_times_the_normal_distribution() -> None:
+    pairs = np.array([[1.0, 2.0, -3.0, 1.0, 0.0, 9.0]], np.float32)
+    normal = [0.8413447460685429, 0.0013498980316300933]  # at 1 and -3
+    wanted = [2 * normal[0], -3 * normal[1], 0.0]
+    np.testing.assert_allclose(
+        fast.act_and_mul(pairs, "gelu", interleaved=True)[0], wanted, rtol=1e-12
+    )
+    close = fast.act_and_mul(pairs, "gelu_tanh", interleaved=True)[0]
+    np.testing.assert_allclose(close, wanted, atol=5e-4)
+    inner = np.sqrt(2 / np.pi) * (1 + 0.044715)
+    np.testing.assert_allclose(close[0], 1 + np.tanh(inner), rtol=1e-12)
+
+
+def test_the_activation_of_gpt_oss_has_limits() -> None:
+    gates, ups = [1.0, 9.0, -9.0, 2.0], [2.0, 8.0, -8.0, np.nan]
+    out = fast.act_and_mul(np.array([gates + ups], np.float32), "swigluoai")[0]
+    sigmoid = [1 / (1 + np.exp(-1.702 * gate)) for gate in (1.0, 7.0, -9.0)]
+    wanted = [sigmoid[0] * 3, 7 * sigmoid[1] * 8, -9 * sigmoid[2] * -6, np.nan]
+    np.testing.assert_allclose(out, wanted, rtol=1e-12)
 
 
 def test_the_tests_of_the_gemm_pack_the_same_layouts() -> None:

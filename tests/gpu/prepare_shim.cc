@@ -132,10 +132,14 @@
   FIELD(pointer, factor, factor)                 \
   FIELD(pointer, stream, stream)
 
-#define PREPARE_TEST_SILU_AND_MUL(FIELD) \
+#define PREPARE_TEST_ACT_AND_MUL(FIELD)  \
   FIELD(int32, m, m)                     \
   FIELD(int32, n, n)                     \
   FIELD(int64, type, type)               \
+  FIELD(int32, activation, activation)   \
+  FIELD(int32, interleaved, interleaved) \
+  FIELD(float32, alpha, alpha)           \
+  FIELD(float32, limit, limit)           \
   FIELD(pointer, x, x)                   \
   FIELD(pointer, out, out)               \
   FIELD(pointer, stream, stream)
@@ -157,6 +161,8 @@ namespace {
 // Conversions of the plain fields.
 void assign(int32 from, int* to) { *to = from; }
 void assign(int32 from, bool* to) { *to = from != 0; }
+void assign(int32 from, moe::Activation* to) { *to = static_cast<moe::Activation>(from); }
+void assign(float32 from, float* to) { *to = from; }
 void assign(int64 from, std::size_t* to) { *to = static_cast<std::size_t>(from); }
 void assign(int64 from, std::int64_t* to) { *to = from; }
 void assign(int64 from, moe::ScalarType* to) { *to = moe::ScalarType::from_id(from); }
@@ -206,14 +212,14 @@ PREPARE_TEST_FUNCTION(PREPARE_TEST_PERMUTE_ZERO_POINTS, PermuteZeroPointsArgs, p
 PREPARE_TEST_FUNCTION(PREPARE_TEST_MOE_ALIGN, MoeAlignArgs, moe_align)
 PREPARE_TEST_FUNCTION(PREPARE_TEST_QUANTIZE_ACTIVATIONS, QuantizeActivationsArgs,
                       quantize_activations)
-PREPARE_TEST_FUNCTION(PREPARE_TEST_SILU_AND_MUL, SiluAndMulArgs, silu_and_mul)
+PREPARE_TEST_FUNCTION(PREPARE_TEST_ACT_AND_MUL, ActAndMulArgs, act_and_mul)
 PREPARE_TEST_FUNCTION(PREPARE_TEST_TOPK_SUM, TopkSumArgs, topk_sum)
 
 constexpr Function kFunctions[] = {
     kFunction_repack_gptq,          kFunction_repack_awq,          kFunction_repack_rows,
     kFunction_sort_rows_by_group,   kFunction_permute_scales,      kFunction_scale_global_scales,
     kFunction_permute_bias,         kFunction_permute_zero_points, kFunction_moe_align,
-    kFunction_quantize_activations, kFunction_silu_and_mul,        kFunction_topk_sum};
+    kFunction_quantize_activations, kFunction_act_and_mul,         kFunction_topk_sum};
 
 const Function* find(const char* name) {
   for (const Function& function : kFunctions) {

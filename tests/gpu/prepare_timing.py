@@ -86,8 +86,8 @@ def _activations(library: PrepareLibrary) -> Iterator[dict[str, Any]]:
         values = np.zeros((m, 2 * n), np.uint16)
         yield _measure(
             library,
-            f"silu_and_mul {m}x{n}",
-            "silu_and_mul",
+            f"act_and_mul {m}x{n}",
+            "act_and_mul",
             {"m": m, "n": n, "type": "kBFloat16"},
             {"x": values},
             {"out": m * n * 2},

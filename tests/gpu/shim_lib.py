@@ -5,7 +5,12 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
-_FIELD_TYPES = {"int32": ctypes.c_int32, "int64": ctypes.c_int64, "pointer": ctypes.c_void_p}
+_FIELD_TYPES = {
+    "int32": ctypes.c_int32,
+    "int64": ctypes.c_int64,
+    "float32": ctypes.c_float,
+    "pointer": ctypes.c_void_p,
+}
 MESSAGE_BYTES = 1024
 
 

@@ -18,6 +18,7 @@ namespace moe = marlin_moe;
 
 // The types of a struct's fields, as shim_lib.py knows them.
 using int32 = std::int32_t;
+using float32 = float;
 using int64 = std::int64_t;
 using pointer = void*;
 

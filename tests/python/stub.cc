@@ -2,6 +2,7 @@
 // what it is called with, and answers what a test tells it to.
 #include <tvm/ffi/tvm_ffi.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <mutex>
@@ -207,10 +208,13 @@ Status quantize_activations(const QuantizeActivationsArgs& args) {
   return line.done();
 }
 
-Status silu_and_mul(const SiluAndMulArgs& args) {
-  Line line("silu_and_mul");
-  line("m", args.m)("n", args.n)("type", args.type)("x", args.x)("out", args.out)("stream",
-                                                                                  args.stream);
+Status act_and_mul(const ActAndMulArgs& args) {
+  Line line("act_and_mul");
+  line("m", args.m)("n", args.n)("type", args.type)(
+      "activation", static_cast<int>(args.activation))("interleaved", args.interleaved)(
+      "thousand_alpha", std::lround(1000 * args.alpha))(
+      "thousand_limit", std::lround(1000 * args.limit))("x", args.x)("out", args.out)("stream",
+                                                                                      args.stream);
   return line.done();
 }
 

@@ -24,7 +24,7 @@ def test_calls_go_to_the_frameworks_current_stream(stub: Stub) -> None:
     for stream in (0x5000, 0, 0x6000):
         Tensor.stream = stream
         marlin_moe.silu_and_mul(x)
-        assert stub.call("silu_and_mul")["stream"] == stream
+        assert stub.call("act_and_mul")["stream"] == stream
 
 
 def test_tensors_are_given_back_after_the_launch_and_results_after_their_owner(stub: Stub) -> None:
@@ -49,9 +49,9 @@ def test_a_call_makes_its_device_current_and_gives_it_back(stub: Stub) -> None:
     stub.set(device=3)
     x = Tensor((M, 2 * N), "float16", device=(2, 1))
     assert marlin_moe.silu_and_mul(x).memory.device == (2, 1)
-    assert stub.call("silu_and_mul")["device"] == 1
+    assert stub.call("act_and_mul")["device"] == 1
     assert stub.device() == 3
-    stub.fail("silu_and_mul", 4, "failed")
+    stub.fail("act_and_mul", 4, "failed")
     with pytest.raises(marlin_moe.CudaError, match=r"^failed$"):
         marlin_moe.silu_and_mul(x)
     assert stub.device() == 3
@@ -67,7 +67,7 @@ def test_a_machine_without_a_device(stub: Stub) -> None:
 def test_managed_memory_is_taken(stub: Stub) -> None:
     x = Tensor((M, 2 * N), "float16", device=(CUDA_MANAGED, 0))
     marlin_moe.silu_and_mul(x, out=Tensor((M, N), "float16"))
-    assert stub.call("silu_and_mul")["x"] == x.pointer
+    assert stub.call("act_and_mul")["x"] == x.pointer
 
 
 def test_frameworks_without_a_stream_have_the_default_one_and_give_the_output(stub: Stub) -> None:
@@ -76,7 +76,7 @@ def test_frameworks_without_a_stream_have_the_default_one_and_give_the_output(st
     stub.calls()
     x, out = PlainTensor((M, 2 * N), "float16"), PlainTensor((M, N), "float16")
     assert marlin_moe.silu_and_mul(x, out=out) is out
-    fields = stub.call("silu_and_mul")
+    fields = stub.call("act_and_mul")
     assert (fields["x"], fields["out"], fields["stream"]) == (x.pointer, out.pointer, 0)
     with pytest.raises(InvalidArgumentError, match=r"^out = None is not allowed"):
         marlin_moe.silu_and_mul(x)
@@ -134,7 +134,7 @@ def test_cupy_tells_its_stream_and_makes_results(stub: Stub, cupy: Any) -> None:
     out = marlin_moe.silu_and_mul(x)
     assert type(out) is CupyArray
     assert (out.shape, out.dtype, out.memory.device) == ((M, N), "float16", (2, 1))
-    fields = stub.call("silu_and_mul")
+    fields = stub.call("act_and_mul")
     assert (fields["stream"], fields["device"], fields["out"]) == (0x7001, 1, out.pointer)
     found = marlin_moe.moe_align(
         CupyArray((M, 2), "int32", device=(2, 1)), num_experts=4, block_size=8
@@ -148,7 +148,7 @@ def test_cupys_stream_and_allocator_end_with_the_call(stub: Stub, cupy: Any) -> 
     stub.calls()
     x, out = PlainTensor((M, 2 * N), "float16"), PlainTensor((M, N), "float16")
     marlin_moe.silu_and_mul(x, out=out)
-    assert stub.call("silu_and_mul")["stream"] == 0
+    assert stub.call("act_and_mul")["stream"] == 0
     with pytest.raises(InvalidArgumentError, match=r"^out = None is not allowed"):
         marlin_moe.silu_and_mul(x)
 
@@ -169,16 +169,18 @@ def test_scratch_memory_comes_from_a_pool_where_no_framework_makes_any(stub: Stu
 
 
 def test_an_expression_calls_what_it_names(stub: Stub) -> None:
-    silu, total = _library.function("silu_and_mul"), _library.function("topk_sum")
+    silu, total = _library.function("act_and_mul"), _library.function("topk_sum")
     x, rows, out = (Tensor((M, n), "float16") for n in (2 * N, N, N))
     run = _library.function("function_of")
-    run([silu, [1], [0]])(rows, x)
-    fields = stub.call("silu_and_mul")
+    gated = [silu, [1], "silu", False, None, None]
+    run([*gated, [0]])(rows, x)
+    fields = stub.call("act_and_mul")
     assert (fields["x"], fields["out"]) == (x.pointer, rows.pointer)
     # The inner call makes what the outer one takes; constants are themselves.
-    run([total, [silu, [0], None], 1, None, 0, None, [1]])(x, out)
+    gated[1] = [0]
+    run([total, [*gated, None], 1, None, 0, None, [1]])(x, out)
     calls = dict(stub.calls())
-    assert calls["topk_sum"]["x"] == calls["silu_and_mul"]["out"]
+    assert calls["topk_sum"]["x"] == calls["act_and_mul"]["out"]
     assert (calls["topk_sum"]["top_k"], calls["topk_sum"]["out"]) == (1, out.pointer)
     with pytest.raises(InvalidArgumentError, match=r"^top_k = 'one' is not allowed"):
         run([total, [0], "one", None, 0, None, [1]])(rows, out)
@@ -195,7 +197,7 @@ def test_a_gradient_is_not_dropped_in_silence(stub: Stub, monkeypatch: pytest.Mo
     assert stub.calls() == []
     torch.is_grad_enabled = lambda: False
     marlin_moe.silu_and_mul(x)
-    assert stub.call("silu_and_mul")["x"] == x.pointer
+    assert stub.call("act_and_mul")["x"] == x.pointer
 
 
 def test_importing_imports_no_framework_and_no_library() -> None:
@@ -295,7 +297,17 @@ CALLS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], dict[st
     "silu_and_mul": (
         marlin_moe.silu_and_mul,
         lambda: {"x": Tensor((M, 2 * N), "float16")},
-        {"x": set(), "out": OPTIONAL},
+        {"x": set(), "out": OPTIONAL, "interleaved": {"a truth value"}},
+    ),
+    "gelu_and_mul": (
+        marlin_moe.gelu_and_mul,
+        lambda: {"x": Tensor((M, 2 * N), "float16")},
+        {"approximate": set()},
+    ),
+    "swigluoai_and_mul": (
+        marlin_moe.swigluoai_and_mul,
+        lambda: {"x": Tensor((M, 2 * N), "float16")},
+        {"alpha": {"a float", *NUMBER, *OPTIONAL}, "limit": {"a float", *NUMBER, *OPTIONAL}},
     ),
     "topk_sum": (
         marlin_moe.topk_sum,
@@ -394,7 +406,7 @@ CALLS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], dict[st
 def test_nasty_arguments_are_refused_by_name(stub: Stub, name: str, argument: str) -> None:
     function, arguments, tried = CALLS[name]
     given = arguments()
-    launches = {"silu_and_mul", "topk_sum", "quantize_activations", "moe_align", "moe_gemm"}
+    launches = {"act_and_mul", "topk_sum", "quantize_activations", "moe_align", "moe_gemm"}
     stub.calls()
     for kind, value in NASTY.items():
         if kind in tried[argument]:

@@ -14,7 +14,8 @@ from marlin_moe import ExpertWeights, InvalidArgumentError, MoeLayer, NoKernelEr
 
 EXPERTS, HIDDEN, INNER, M, TOP_K, STREAM = 16, 256, 128, 5, 4, 0x5000
 IDS = M * TOP_K
-LAUNCHES = ["moe_align", "moe_gemm", "silu_and_mul", "moe_gemm", "topk_sum"]
+LAUNCHES = ["moe_align", "moe_gemm", "act_and_mul", "moe_gemm", "topk_sum"]
+QUANTISED = ["quantize_activations"]
 NO_KERNEL = 3
 
 
@@ -192,6 +193,74 @@ def test_router_weights_may_multiply_the_input(stub: Stub) -> None:
     assert (first["topk_weights"], second["topk_weights"]) == (given["topk_weights"].pointer, 0)
 
 
+def test_the_activation_is_the_callers(stub: Stub) -> None:
+    gate_up, down = weights(HIDDEN, 2 * INNER), weights(INNER, HIDDEN)
+    for options, wanted in (
+        ({}, (0, 0, 1702, 7000)),
+        ({"activation": "gelu"}, (1, 0, 1702, 7000)),
+        ({"activation": "gelu_tanh", "interleaved": True}, (2, 1, 1702, 7000)),
+        ({"activation": "swigluoai", "alpha": 1.5, "limit": 6}, (3, 0, 1500, 6000)),
+    ):
+        MoeLayer(gate_up, down, **options)(**tokens())
+        marlin_moe.fused_moe(**tokens(), gate_up=gate_up, down=down, **options)
+        found = [fields for name, fields in stub.calls() if name == "act_and_mul"]
+        names = ("activation", "interleaved", "thousand_alpha", "thousand_limit")
+        assert [tuple(fields[name] for name in names) for fields in found] == [wanted] * 2
+
+
+def test_without_an_activation_one_gemm_takes_what_the_other_makes(stub: Stub) -> None:
+    stub.set(align_bytes=999)
+    gate_up, down = weights(HIDDEN, INNER, column_parts=1), weights(INNER, HIDDEN)
+    MoeLayer(gate_up, down, activation="none")(**tokens())
+    calls = steps(stub)
+    assert [name for name, _ in calls] == [name for name in LAUNCHES if name != "act_and_mul"]
+    align, first, second, _ = (fields for _, fields in calls)
+    assert (second["a"], second["m"], second["a_stride"]) == (first["c"], IDS, INNER)
+    assert second["c"] - first["c"] >= IDS * INNER * 2
+    assert first["c"] - align["workspace"] >= 999
+    quantised = [
+        weights(k, n, a_type="kS8", a_factor=Tensor((1,), "float32"))
+        for k, n in ((HIDDEN, INNER), (INNER, HIDDEN))
+    ]
+    stub.calls()
+    MoeLayer(*quantised, activation="none")(**tokens())
+    calls = [(name, fields) for name, fields in stub.calls() if name in {*LAUNCHES, *QUANTISED}]
+    assert [name for name, _ in calls if name == "act_and_mul"] == []
+    [_, inner] = [fields for name, fields in calls if name in QUANTISED]
+    [first, _] = [fields for name, fields in calls if name == "moe_gemm"]
+    assert (inner["x"], inner["x_stride"]) == (first["c"], INNER)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"activation": "relu"}, "activation = 'relu' is not allowed; allowed: none, silu, gelu,"),
+        ({"activation": None}, "activation = None is not allowed; allowed: none, silu"),
+        ({"alpha": 1.5}, "alpha = 1.500000 is not allowed; allowed: None: a number goes with"),
+        ({"activation": "gelu", "limit": 7}, "limit = 7 is not allowed; allowed: None"),
+        ({"activation": "swigluoai", "limit": 0.0}, "limit = 0.000000 is not allowed; allowed: a"),
+        ({"activation": "swigluoai", "alpha": float("inf")}, "alpha = inf is not allowed"),
+        ({"activation": "swigluoai", "alpha": float("nan")}, "alpha = nan is not allowed"),
+        ({"activation": "swigluoai", "alpha": True}, "alpha = True is not allowed"),
+        ({"interleaved": 1}, "interleaved = 1 is not allowed; allowed: True, False"),
+        ({"activation": "none"}, f"gate_up: n = {2 * INNER} is not allowed; allowed: {INNER}, the"),
+        ({"activation": "none", "limit": 7.0}, "limit = 7.000000 is not allowed; allowed: None"),
+        ({"activation": "none", "interleaved": True}, "interleaved = True is not allowed"),
+    ],
+)
+def test_activations_that_there_are_not(stub: Stub, options: Any, message: str) -> None:
+    given = refusal(weights(HIDDEN, 2 * INNER), weights(INNER, HIDDEN), **options)
+    assert given.startswith(message)
+    assert steps(stub) == []
+
+
+def test_gates_that_come_first_are_not_taken_for_interleaved_ones(stub: Stub) -> None:
+    del stub
+    both, down = weights(HIDDEN, 2 * INNER, column_parts=2), weights(INNER, HIDDEN)
+    assert refusal(both, down, interleaved=True).startswith("interleaved = True is not allowed")
+    assert refusal(both, down, activation="none").startswith("gate_up = weights prepared as gate")
+
+
 def test_eight_bit_activations_are_quantised_before_each_gemm(stub: Stub) -> None:
     changes = {"a_type": "kS8"}
     gate_up = weights(HIDDEN, 2 * INNER, a_factor=Tensor((1,), "float32"), **changes)
@@ -200,7 +269,7 @@ def test_eight_bit_activations_are_quantised_before_each_gemm(stub: Stub) -> Non
     MoeLayer(gate_up, down)(**given)
     calls = [(name, fields) for name, fields in stub.calls() if "stream" in fields]
     calls = [(name, fields) for name, fields in calls if name != "memset"]
-    order = ["moe_align", "quantize_activations", "moe_gemm", "silu_and_mul"]
+    order = ["moe_align", "quantize_activations", "moe_gemm", "act_and_mul"]
     order += ["quantize_activations", "moe_gemm", "topk_sum"]
     assert [name for name, _ in calls] == order
     align, outer, first, silu, inner, second, _ = (fields for _, fields in calls)
@@ -265,7 +334,7 @@ def test_a_layer_without_kernels_is_refused_before_any_launch(stub: Stub) -> Non
     [
         ("moe_align", 0, "moe_align"),
         ("moe_gemm", 0, "gate_up"),
-        ("silu_and_mul", 0, "silu_and_mul"),
+        ("act_and_mul", 0, "act_and_mul"),
         ("moe_gemm", 1, "down"),
         ("topk_sum", 0, "topk_sum"),
     ],

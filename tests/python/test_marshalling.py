@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import marlin_moe
@@ -358,17 +360,37 @@ def test_quantize_activations(stub: Stub, out_type: str, dtype: str) -> None:
     }
 
 
-def test_silu_and_mul(stub: Stub) -> None:
+@pytest.mark.parametrize(
+    ("run", "number", "parameters"),
+    [
+        (marlin_moe.silu_and_mul, 0, (1702, 7000)),
+        (marlin_moe.gelu_and_mul, 1, (1702, 7000)),
+        (functools.partial(marlin_moe.gelu_and_mul, approximate="tanh"), 2, (1702, 7000)),
+        (marlin_moe.swigluoai_and_mul, 3, (1702, 7000)),
+        (functools.partial(marlin_moe.swigluoai_and_mul, alpha=1, limit=2.5), 3, (1000, 2500)),
+    ],
+)
+def test_activations(
+    stub: Stub, run: Callable[..., Any], number: int, parameters: tuple[int, int]
+) -> None:
     x = Tensor((M, 2 * N), "float16")
-    out = marlin_moe.silu_and_mul(x)
-    assert (out.shape, out.dtype) == ((M, N), "float16")
-    assert fields_of(stub, "silu_and_mul") == {
-        "m": M,
-        "n": N,
-        "type": "kFloat16",
-        "x": x.pointer,
-        "out": out.pointer,
-    }
+    for interleaved in (False, True):
+        out = run(x, interleaved=interleaved)
+        assert (out.shape, out.dtype) == ((M, N), "float16")
+        assert fields_of(stub, "act_and_mul") == {
+            "m": M,
+            "n": N,
+            "type": "kFloat16",
+            "activation": number,
+            "interleaved": interleaved,
+            "thousand_alpha": parameters[0],
+            "thousand_limit": parameters[1],
+            "x": x.pointer,
+            "out": out.pointer,
+        }
+        given = Tensor((M, N), "float16")
+        assert run(x, interleaved=interleaved, out=given) is given
+        assert stub.call("act_and_mul")["out"] == given.pointer
 
 
 def test_topk_sum(stub: Stub) -> None:

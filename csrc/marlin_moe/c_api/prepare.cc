@@ -141,9 +141,13 @@ static Status convert(const marlin_moe_quantize_activations_args& from,
   return status.ok() ? to_type("out_type", from.out_type, &to->out_type) : status;
 }
 
-static Status convert(const marlin_moe_silu_and_mul_args& from, SiluAndMulArgs* to) {
+static Status convert(const marlin_moe_act_and_mul_args& from, ActAndMulArgs* to) {
   to->m = from.m;
   to->n = from.n;
+  to->activation = static_cast<Activation>(from.activation);
+  to->interleaved = from.interleaved != 0;
+  if (from.alpha != 0.0f) to->alpha = from.alpha;
+  if (from.limit != 0.0f) to->limit = from.limit;
   to->x = from.x;
   to->out = from.out;
   to->stream = to_stream(from.stream);
@@ -255,8 +259,8 @@ int marlin_moe_quantize_activations(const marlin_moe_quantize_activations_args* 
   return marlin_moe::call(args, marlin_moe::quantize_activations);
 }
 
-int marlin_moe_silu_and_mul(const marlin_moe_silu_and_mul_args* args) {
-  return marlin_moe::call(args, marlin_moe::silu_and_mul);
+int marlin_moe_act_and_mul(const marlin_moe_act_and_mul_args* args) {
+  return marlin_moe::call(args, marlin_moe::act_and_mul);
 }
 
 int marlin_moe_topk_sum(const marlin_moe_topk_sum_args* args) {

@@ -1,10 +1,11 @@
 // What a layer does to activations around its GEMMs.
-#include "marlin_moe/activations.h"
+#include "activations.h"
 
 #include <tvm/ffi/container/array.h>
 #include <tvm/ffi/function.h>
 
 #include <string>
+#include <utility>
 
 #include "call.h"
 #include "marlin_moe/host/arguments.h"
@@ -44,13 +45,60 @@ static ffi::Array<ffi::Optional<ffi::Tensor>> quantize_activations_(ffi::AnyView
   return {quantised.made, factors.made};
 }
 
-static ffi::Optional<ffi::Tensor> silu_and_mul_(ffi::AnyView x, ffi::AnyView out) {
+// A parameter of kSwigluOai, which others do not have.
+static void take_parameter(const char* name, ffi::AnyView given, Activation activation,
+                           float* parameter) {
+  if (given == nullptr) return;
+  if (activation != Activation::kSwigluOai) {
+    refuse(name, describe(given), "None: a number goes with activation swigluoai only");
+  }
+  *parameter = to_positive(name, given);
+}
+
+std::optional<ActAndMulArgs> take_activation(ffi::AnyView activation, ffi::AnyView interleaved,
+                                             ffi::AnyView alpha, ffi::AnyView limit,
+                                             bool optional) {
+  static constexpr std::pair<std::string_view, Activation> kNames[] = {
+      {"silu", Activation::kSilu},
+      {"gelu", Activation::kGelu},
+      {"gelu_tanh", Activation::kGeluTanh},
+      {"swigluoai", Activation::kSwigluOai}};
+  const auto text = activation.as<ffi::String>();
+  const std::string_view given = text ? std::string_view(text->data(), text->size()) : "";
+  if (optional && given == "none") {
+    for (const auto& [name, value] : {std::pair{"alpha", alpha}, {"limit", limit}}) {
+      take_parameter(name, value, Activation::kSilu, nullptr);
+    }
+    if (to_bool("interleaved", interleaved)) {
+      refuse("interleaved", "True", "False: without an activation there are no gates");
+    }
+    return {};
+  }
+  std::string names = optional ? "none" : "";
+  for (const auto& [name, number] : kNames) {
+    if (given != name) {
+      names += (names.empty() ? "" : ", ") + std::string(name);
+      continue;
+    }
+    ActAndMulArgs args;
+    args.activation = number;
+    args.interleaved = to_bool("interleaved", interleaved);
+    take_parameter("alpha", alpha, number, &args.alpha);
+    take_parameter("limit", limit, number, &args.limit);
+    return args;
+  }
+  refuse("activation", describe(activation), names);
+}
+
+static ffi::Optional<ffi::Tensor> act_and_mul_(ffi::AnyView x, ffi::AnyView activation,
+                                               ffi::AnyView interleaved, ffi::AnyView alpha,
+                                               ffi::AnyView limit, ffi::AnyView out) {
+  ActAndMulArgs args = *take_activation(activation, interleaved, alpha, limit, false);
   const Operand source = take("x", x, {kHalf, kBfloat}, {kAny, kAny}, "[m, 2 * n]");
   Call call("x", source);
   if (source.size(1) % 2 != 0) {
     refuse("x", std::to_string(source.size(1)) + " columns", "[m, 2 * n], an even number");
   }
-  SiluAndMulArgs args;
   args.m = source.size(0);
   args.n = source.size(1) / 2;
   args.type = type_of("type", nullptr, "x", source.dtype());
@@ -58,7 +106,7 @@ static ffi::Optional<ffi::Tensor> silu_and_mul_(ffi::AnyView x, ffi::AnyView out
   const Output result = take_output(call, "out", out, {source.dtype()}, {args.m, args.n}, "[m, n]");
   args.out = result.operand.data();
   args.stream = call.stream();
-  check(silu_and_mul(args));
+  check(act_and_mul(args));
   return result.made;
 }
 
@@ -100,5 +148,5 @@ static ffi::Optional<ffi::Tensor> topk_sum_(ffi::AnyView x, ffi::AnyView top_k,
 }  // namespace marlin_moe
 
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(quantize_activations, marlin_moe::binding::quantize_activations_)
-TVM_FFI_DLL_EXPORT_TYPED_FUNC(silu_and_mul, marlin_moe::binding::silu_and_mul_)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(act_and_mul, marlin_moe::binding::act_and_mul_)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(topk_sum, marlin_moe::binding::topk_sum_)

@@ -64,6 +64,15 @@ bool to_bool(const char* name, ffi::AnyView given) {
   refuse(name, describe(given), "True, False");
 }
 
+float to_positive(const char* name, ffi::AnyView given) {
+  const auto number = given.try_cast<double>();
+  const bool truth = given.type_index() == ffi::TypeIndex::kTVMFFIBool;
+  if (number && !truth && *number > 0 && *number <= std::numeric_limits<float>::max()) {
+    return static_cast<float>(*number);
+  }
+  refuse(name, describe(given), "a positive number of 32 bits");
+}
+
 ScalarType to_type(const char* name, ffi::AnyView given) {
   std::string names;
   const auto text = given.as<ffi::String>();

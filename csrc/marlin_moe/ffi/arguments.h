@@ -30,6 +30,9 @@ std::string describe(ffi::AnyView given);
 int to_int(const char* name, ffi::AnyView given);
 bool to_bool(const char* name, ffi::AnyView given);
 
+// A finite number above zero, an integer or not.
+float to_positive(const char* name, ffi::AnyView given);
+
 // The scalar type that a string such as `kU4B8` names.
 ScalarType to_type(const char* name, ffi::AnyView given);
 

@@ -1,19 +1,20 @@
 // The experts of a MoE layer in one call:
 //
-//   out[t, :] = sum over j of topk_weights[t, j] * down(silu(gate(x[t, :])) * up(x[t, :]))
+//   out[t, :] = sum over j of topk_weights[t, j] * down(act(gate(x[t, :])) * up(x[t, :]))
 //
 // with the three matrices of expert topk_ids[t, j]. Steps: align tokens to experts, GEMM 1 (gate
-// and up side by side), SiLU and multiply, GEMM 2 (down), sum. With 8-bit activations each GEMM's
-// are quantised before it.
+// and up side by side), activation, GEMM 2 (down), sum. With 8-bit activations each GEMM's are
+// quantised before it.
 #include <tvm/ffi/function.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "activations.h"
 #include "expert_weights.h"
-#include "marlin_moe/activations.h"
 #include "marlin_moe/host/arguments.h"
 #include "marlin_moe/host/cuda_status.h"
 #include "marlin_moe/moe_align.h"
@@ -33,6 +34,7 @@ struct Layer {
   int num_experts = 0;  // of all devices
   int block_size = 0;   // 0: chosen for each call
   bool weight_input = false;
+  std::optional<ActAndMulArgs> activation;  // none: GEMM 2 takes what GEMM 1 makes
 
   int hidden() const { return gate_up->args.k; }
   int intermediate() const { return down->args.k; }
@@ -95,8 +97,8 @@ class Run {
     const std::int64_t stride = layer_.quantises() ? layer_.hidden() : x_.row_stride();
     gemm("gate_up", *layer_.gate_up, source, rows(), stride, top_k(), layer_.weight_input,
          gate_up_values_, pieces_.at<void>(gate_up_));
-    activate();
-    const void* activated = pieces_.at<void>(activated_);
+    if (layer_.activation) activate();
+    const void* activated = pieces_.at<void>(layer_.activation ? activated_ : gate_up_);
     if (layer_.quantises()) {
       activated = quantise("down", *layer_.down, activated, align_.num_ids, layer_.intermediate(),
                            down_values_);
@@ -126,8 +128,8 @@ class Run {
     const std::size_t experts = pieces_.add(capacity / align_.block_size, 32);
     const std::size_t used = pieces_.add(1, 32);
     const std::size_t workspace = pieces_.add(static_cast<std::int64_t>(align_.workspace_bytes), 8);
-    gate_up_ = pieces_.add(num_ids * 2 * inner, 16);
-    activated_ = pieces_.add(num_ids * inner, 16);
+    gate_up_ = pieces_.add(num_ids * layer_.gate_up->args.n, 16);
+    if (layer_.activation) activated_ = pieces_.add(num_ids * inner, 16);
     down_ = pieces_.add(num_ids * hidden, 16);
     if (layer_.quantises()) {
       gate_up_values_ = {pieces_.add(rows() * hidden, 8), pieces_.add(rows(), 32)};
@@ -177,14 +179,14 @@ class Run {
   }
 
   void activate() {
-    SiluAndMulArgs args;
+    ActAndMulArgs args = *layer_.activation;
     args.m = align_.num_ids;
     args.n = layer_.intermediate();
     args.type = layer_.type();
     args.x = pieces_.at<void>(gate_up_);
     args.out = pieces_.at<void>(activated_);
     args.stream = call_.stream();
-    check(silu_and_mul(args), "silu_and_mul");
+    check(act_and_mul(args), "act_and_mul");
   }
 
   void sum() {
@@ -252,16 +254,20 @@ static ffi::Optional<ffi::Tensor> run_layer(const Layer& layer, ffi::AnyView x,
 }
 
 // Refuses weights that are not of one layer.
-static void check_pair(const ExpertWeightsObj& gate_up, const ExpertWeightsObj& down) {
-  const MoeGemmArgs& first = gate_up.args;
-  const MoeGemmArgs& second = down.args;
-  Call("gate_up", gate_up.b).here("down", down.b);
+static void check_pair(const Layer& layer) {
+  const MoeGemmArgs& first = layer.gate_up->args;
+  const MoeGemmArgs& second = layer.down->args;
+  Call("gate_up", layer.gate_up->b).here("down", layer.down->b);
   const auto same = [](const char* name, int given, int wanted, const char* what) {
     if (given != wanted) refuse(name, std::to_string(given), std::to_string(wanted) + what);
   };
   same("down: num_experts", second.num_experts, first.num_experts, ", as gate_up has");
   same("down: n", second.n, first.k, ", the k of gate_up");
-  same("gate_up: n", first.n, 2 * second.k, ", twice the k of down");
+  if (layer.activation) {
+    same("gate_up: n", first.n, 2 * second.k, ", twice the k of down");
+  } else {
+    same("gate_up: n", first.n, second.k, ", the k of down, where there is no activation");
+  }
   check(check_type("down: c_type", second.c_type, {first.c_type}));
   check(check_type("down: a_type", second.a_type, {first.a_type}));
 }
@@ -301,11 +307,13 @@ static void take_experts(Layer* layer, ffi::AnyView num_experts, ffi::AnyView ex
 
 static ffi::Function moe_layer(ffi::AnyView gate_up, ffi::AnyView down, ffi::AnyView num_experts,
                                ffi::AnyView expert_map, ffi::AnyView block_size,
-                               ffi::AnyView weight_input) {
+                               ffi::AnyView weight_input, ffi::AnyView activation,
+                               ffi::AnyView interleaved, ffi::AnyView alpha, ffi::AnyView limit) {
   auto layer = std::make_shared<Layer>();
   layer->gate_up = to_weights("gate_up", gate_up);
   layer->down = to_weights("down", down);
-  check_pair(*layer->gate_up, *layer->down);
+  layer->activation = take_activation(activation, interleaved, alpha, limit, true);
+  check_pair(*layer);
   take_experts(layer.get(), num_experts, expert_map);
   if (block_size != nullptr) {
     layer->block_size = to_int("block_size", block_size);

@@ -6,8 +6,10 @@
 #include <cuda_fp8.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
+#include <sstream>
 
 #include "argument_checker.h"
 #include "launch.h"
@@ -152,20 +154,86 @@ Status quantize_activations(const QuantizeActivationsArgs& args) {
                 static_cast<uint2*>(args.out), args.scales, args.factor);
 }
 
-template <class Numbers>
-__global__ void silu_and_mul_kernel(std::int64_t count, int vectors, const uint4* in, uint4* out) {
+// What comes of a gate and of the value beside it. Parameters are those of kSwigluOai.
+struct ActivationParams {
+  float alpha;
+  float limit;
+};
+
+struct Silu {
+  static __device__ __forceinline__ float apply(float gate, float up, const ActivationParams&) {
+    return up * __fdiv_rn(gate, 1.0f + expf(-gate));
+  }
+};
+
+struct Gelu {
+  static __device__ __forceinline__ float apply(float gate, float up, const ActivationParams&) {
+    // 1 + erf(x) as erfc(-x), which keeps its digits where erf is close to -1.
+    return up * (0.5f * gate * erfcf(gate * -0.70710678f));
+  }
+};
+
+struct GeluTanh {
+  static __device__ __forceinline__ float apply(float gate, float up, const ActivationParams&) {
+    // (1 + tanh(x)) / 2 as 1 / (1 + exp(-2 x)), for the same reason.
+    const float twice = 1.59576912f * (gate + 0.044715f * gate * gate * gate);
+    return up * __fdiv_rn(gate, 1.0f + expf(-twice));
+  }
+};
+
+struct SwigluOai {
+  static __device__ __forceinline__ float apply(float gate, float up,
+                                                const ActivationParams& params) {
+    // Comparisons keep NaN, fminf() does not.
+    gate = gate > params.limit ? params.limit : gate;
+    up = up > params.limit ? params.limit : up < -params.limit ? -params.limit : up;
+    return (up + 1.0f) * __fdiv_rn(gate, 1.0f + expf(-params.alpha * gate));
+  }
+};
+
+template <class Numbers, class Function, bool kInterleaved>
+__global__ void act_and_mul_kernel(std::int64_t count, int vectors, ActivationParams params,
+                                   const uint4* in, uint4* out) {
   const std::int64_t index = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (index >= count) return;
-  const std::int64_t gate_index = index / vectors * 2 * vectors + index % vectors;
-  float gates[kVector];
-  float factors[kVector];
-  unpack_vector<Numbers>(in[gate_index], gates);
-  unpack_vector<Numbers>(in[gate_index + vectors], factors);
+  const int column = static_cast<int>(index % vectors);
+  const uint4* from = in + index / vectors * 2 * vectors + (kInterleaved ? 2 * column : column);
+  float values[2][kVector];
+  unpack_vector<Numbers>(from[0], values[0]);
+  unpack_vector<Numbers>(from[kInterleaved ? 1 : vectors], values[1]);
+  float results[kVector];
 #pragma unroll
   for (int i = 0; i < kVector; ++i) {
-    factors[i] *= __fdiv_rn(gates[i], 1.0f + expf(-gates[i]));
+    const int pair = 2 * (i % 4);
+    results[i] = kInterleaved
+                     ? Function::apply(values[i / 4][pair], values[i / 4][pair + 1], params)
+                     : Function::apply(values[0][i], values[1][i], params);
   }
-  out[index] = pack_vector<Numbers>(factors);
+  out[index] = pack_vector<Numbers>(results);
+}
+
+using ActAndMulKernel = void (*)(std::int64_t, int, ActivationParams, const uint4*, uint4*);
+
+template <class Numbers, class Function>
+static ActAndMulKernel act_and_mul_kernel_for(bool interleaved) {
+  return interleaved ? act_and_mul_kernel<Numbers, Function, true>
+                     : act_and_mul_kernel<Numbers, Function, false>;
+}
+
+// Null for a number that is no activation.
+template <class Numbers>
+static ActAndMulKernel act_and_mul_kernel_for(Activation activation, bool interleaved) {
+  switch (activation) {
+    case Activation::kSilu:
+      return act_and_mul_kernel_for<Numbers, Silu>(interleaved);
+    case Activation::kGelu:
+      return act_and_mul_kernel_for<Numbers, Gelu>(interleaved);
+    case Activation::kGeluTanh:
+      return act_and_mul_kernel_for<Numbers, GeluTanh>(interleaved);
+    case Activation::kSwigluOai:
+      return act_and_mul_kernel_for<Numbers, SwigluOai>(interleaved);
+  }
+  return nullptr;
 }
 
 // The blocks of a launch with a thread for each of m * vectors vectors.
@@ -183,21 +251,38 @@ static void check_elementwise(int m, int n, ScalarType type, ArgumentChecker* ch
   }
 }
 
-Status silu_and_mul(const SiluAndMulArgs& args) {
+static void check_positive(const char* name, float given, ArgumentChecker* checker) {
+  if (given > 0.0f && std::isfinite(given)) return;
+  std::ostringstream text;
+  text << given;
+  checker->refuse(name, text.str(), "a positive number that is finite");
+}
+
+Status act_and_mul(const ActAndMulArgs& args) {
   ArgumentChecker checker;
   check_elementwise(args.m, args.n, args.type, &checker);
+  const bool half = args.type == MARLIN_TYPE_NAMESPACE::kFloat16;
+  const auto kernel =
+      half ? act_and_mul_kernel_for<HalfNumbers>(args.activation, args.interleaved)
+           : act_and_mul_kernel_for<BFloat16Numbers>(args.activation, args.interleaved);
+  if (kernel == nullptr) {
+    checker.refuse("activation", std::to_string(static_cast<int>(args.activation)),
+                   "kSilu, kGelu, kGeluTanh, kSwigluOai");
+  }
+  if (args.activation == Activation::kSwigluOai) {
+    check_positive("alpha", args.alpha, &checker);
+    check_positive("limit", args.limit, &checker);
+  }
   if (!checker.ok() || args.m == 0) return checker.status();
   checker.pointer("x", args.x, 16);
   checker.pointer("out", args.out, 16);
   if (!checker.ok()) return checker.status();
-  const bool half = args.type == MARLIN_TYPE_NAMESPACE::kFloat16;
-  const auto kernel =
-      half ? silu_and_mul_kernel<HalfNumbers> : silu_and_mul_kernel<BFloat16Numbers>;
   const int vectors = args.n / kVector;
-  return launch("silu_and_mul", kernel,
+  return launch("act_and_mul", kernel,
                 dim3(static_cast<unsigned>(elementwise_blocks(args.m, vectors))),
                 kElementwiseThreads, 0, args.stream, static_cast<std::int64_t>(args.m) * vectors,
-                vectors, static_cast<const uint4*>(args.x), static_cast<uint4*>(args.out));
+                vectors, ActivationParams{args.alpha, args.limit},
+                static_cast<const uint4*>(args.x), static_cast<uint4*>(args.out));
 }
 
 struct SumParams {

@@ -7,6 +7,8 @@ _OLDEST = (3, 10)
 _BUILD = """
 load("@bazel_tools//tools/python:toolchain.bzl", "py_runtime_pair")
 
+package(default_visibility = ["//visibility:public"])
+
 py_runtime(
     name = "runtime",
     interpreter = "bin/python3",

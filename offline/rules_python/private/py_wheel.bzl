@@ -87,6 +87,7 @@ def _py_wheel_impl(ctx):
         outputs = [wheel],
         mnemonic = "PyWheel",
         progress_message = "Building wheel %{label}",
+        toolchain = _TOOLCHAIN,
     )
     return [DefaultInfo(files = depset([wheel]), runfiles = ctx.runfiles([wheel]))]
 

@@ -27,6 +27,7 @@ def _rendered_impl(ctx):
         mnemonic = "Renderer",
         outputs = [ctx.outputs.out],
         progress_message = "Rendering %{label}",
+        toolchain = None,
         tools = ctx.files._java_runtime,
     )
     return [DefaultInfo(files = depset([ctx.outputs.out]))]
