@@ -43,8 +43,8 @@ struct MoeLayerArgs {
   const int* expert_map = nullptr;
   int num_global_experts = 0;
 
-  // marlin_moe_layer_workspace_size() bytes, aligned to 256 and zeroed once before the first use.
-  // It then serves this layer with any m up to the one that it was sized for.
+  // marlin_moe_layer_workspace_size() bytes, aligned to 256. It serves this layer with any m up to
+  // the one that it was sized for.
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
   cudaStream_t stream = nullptr;

@@ -92,10 +92,11 @@ struct MoeGemmArgs {
 
   void* c = nullptr;  // c_type [m * top_k, n]; rows whose expert is -1 are not written
 
-  // Scratch memory of at least moe_gemm_workspace_size() bytes, aligned to 256. Zero it once before
-  // its first use: kernels of sm90 count in it, and others take one word of all for a mark of
-  // theirs. Each call leaves it ready for the next, of any shape. Calls that may overlap need one
-  // each. May be null if 0 bytes are needed.
+  // Scratch memory of at least moe_gemm_workspace_size() bytes, aligned to 256, whatever it holds:
+  // each call leaves it ready for the next, of any shape. Calls that may overlap need one each. May
+  // be null if 0 bytes are needed. Of all words that it may hold at first, the 32-bit number
+  // 0x5eba1cd7 and the 64-bit numbers 0x6b1dc59e37a4d201 to 0x6b1dc59e37a4d207 would mislead a
+  // call: who wants to rule that out zeroes it once.
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
 

@@ -109,7 +109,8 @@ Status repack_rows(const RepackRowsArgs& args);
 //  - the same in several groups beside a_type kS8: to int16 multiples of global_scales[expert], the
 //    expert's largest magnitude / 4096, permuted;
 //  - kFE4M3fn (NVFP4): to the upper byte of the kFloat16 number s * 2^7 without its sign, permuted.
-//    A NaN stays one beside kFloat16; beside kBFloat16 the GEMM reads it as 768;
+//    A NaN stays one beside kFloat16; beside kBFloat16 the GEMM reads it as infinity, which times a
+//    weight of 0 and in a sum with products of both signs is NaN;
 //  - kFE8M0fnu (MXFP4, MXFP8): permuted; of kFE2M1f weights beside a_type kFE4M3fn multiplied by
 //    2^6 as well. A NaN stays one, which beside a_type kFE4M3fn may make infinity. Beside 16-bit
 //    activations scales above 2^64 (of kFE4M3fn weights 2^31) are infinite or NaN to the GEMM;

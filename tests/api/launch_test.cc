@@ -515,6 +515,12 @@ bool launched(void (*kernel)(const KernelParams)) {
 // Arguments that fill many blocks of any size.
 MoeGemmArgs many_rows(int block_size) { return arguments(4096, 8192, 4096, block_size); }
 
+// Where the counters of sm90's last launch end, at most.
+const char* counters_end() {
+  return reinterpret_cast<const char*>(last_launch.params.locks) +
+         marlin_moe::Sm90Tile::counter_bytes(static_cast<int>(last_launch.blocks));
+}
+
 // Rows of A that are copied into the workspace first: each block of rows that there may be has its
 // place there, behind the counters and before the partial sums.
 void check_gather_first() {
@@ -539,9 +545,7 @@ void check_gather_first() {
                last_staged.max_ids >= blocks * args.block_size &&
                last_staged.row_bytes == 64 * 40 * 2 && last_staged.a_stride == args.a_stride * 2,
            "the GEMM reads what was gathered");
-    expect(static_cast<const void*>(params.locks + marlin_moe::Sm90Tile::counters(static_cast<int>(
-                                                       last_launch.blocks))) <= rows &&
-               static_cast<const void*>(rows + bytes) <= params.partials,
+    expect(counters_end() <= rows && static_cast<const void*>(rows + bytes) <= params.partials,
            "the rows have a place of their own");
     args.workspace_bytes = needed - 1;
     expect(marlin_moe::moe_gemm(args, &config).code == StatusCode::kInsufficientWorkspace,
@@ -604,9 +608,7 @@ void check_sm90_launch() {
              "tiles, stages and parts");
       const auto* end = reinterpret_cast<const char*>(args.workspace) + needed;
       expect(reinterpret_cast<const char*>(params.partials + tile.partial_floats(grid)) <= end &&
-                 static_cast<const void*>(params.locks + marlin_moe::Sm90Tile::counters(grid)) <=
-                     params.partials &&
-                 needed <= most,
+                 static_cast<const void*>(counters_end()) <= params.partials && needed <= most,
              "partial sums and counters lie in the workspace");
     }
   }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
@@ -76,9 +76,13 @@ class Kernel:
         )
 
     @property
+    def is_sm90(self) -> bool:
+        return self.threads == SM90_THREADS
+
+    @property
     def takes_staged_a(self) -> bool:
         """Whether rows of A may be gathered before the GEMM (Sm90Tile::takes_staged_a())."""
-        return self.threads == SM90_THREADS and self.block_size >= 96
+        return self.is_sm90 and self.block_size >= 96
 
     @property
     def types(self) -> tuple[str, str, str, str]:
@@ -92,7 +96,7 @@ class Kernel:
 
     def stages_cover(self, k: int) -> bool:
         """Whether the kernel serves K rows of B."""
-        return self.threads == SM90_THREADS or k % self.thread_k == 0
+        return self.is_sm90 or k % self.thread_k == 0
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,11 @@ class WeightKey:
     extreme: bool = False
     pad_n: int = 0
     pad_k: int = 0
+
+    @property
+    def types(self) -> tuple[str, str, str, str]:
+        """(a_type, b_type, c_type, s_type)."""
+        return self.a_type, self.b_type, self.c_type, self.s_type
 
     @property
     def a_bits(self) -> int:
@@ -253,12 +262,39 @@ def read_manifest(path: str, families: Sequence[str]) -> dict[Kernel, str]:
     Raises:
       ValueError: a family has no kernel, or two of them have the same one.
     """
+    return _schemes(path, families, [row for row in _rows(path) if _named(row, families)])
+
+
+def read_usable(path: str, families: Sequence[str], capability: str | None) -> dict[Kernel, str]:
+    """Returns the kernels that a library may choose among.
+
+    Those are what read_manifest() returns, and beside them the kernels of other families that run
+    on a compute capability, such as "9.0" (None: on any).
+
+    Raises:
+      ValueError: as read_manifest(), also for other families.
+    """
+    rows = [
+        row
+        for row in _rows(path)
+        if _named(row, families) or capability is None or capability in row["archs"]
+    ]
+    return _schemes(path, families, rows)
+
+
+def _rows(path: str) -> list[dict[str, Any]]:
     with open(path, encoding="utf-8") as file:
-        rows = json.load(file)["instantiations"]
+        rows: list[dict[str, Any]] = json.load(file)["instantiations"]
+    return rows
+
+
+def _named(row: dict[str, Any], families: Sequence[str]) -> bool:
+    return not families or row["family"] in families
+
+
+def _schemes(path: str, families: Sequence[str], rows: list[dict[str, Any]]) -> dict[Kernel, str]:
     found: dict[Kernel, tuple[str, str]] = {}
     for row in rows:
-        if families and row["family"] not in families:
-            continue
         kernel = Kernel.of_row(row)
         other = found.setdefault(kernel, (row["family"], row["schemes"][0]))[0]
         if other != row["family"]:
@@ -327,7 +363,7 @@ def _dense_case(rng: random.Random, key: WeightKey) -> Case:
 
 def _forced_case(rng: random.Random, kernel: Kernel, key: WeightKey) -> Case:
     """A problem that only the given kernel may solve, with blocks both full and partly filled."""
-    sm90 = kernel.threads == SM90_THREADS
+    sm90 = kernel.is_sm90
     return Case(
         kind="forced",
         weights=key,
@@ -355,14 +391,42 @@ def _sampled(rng: random.Random, combination: Combination, per_combination: int)
         yield _dense_case(rng, combination.random_key(rng, n, k))
 
 
-def combinations(kernels: dict[Kernel, str]) -> list[Combination]:
-    """Returns the combinations of scheme, types and group size that were built, in order."""
-    per_channel = {kernel.types for kernel in kernels if kernel.group_blocks == GROUP_CHANNEL}
+def combinations(
+    kernels: Mapping[Kernel, str], usable: Collection[Kernel] | None = None
+) -> list[Combination]:
+    """Returns the combinations of scheme, types and group size that kernels have, in order.
+
+    `usable`: all kernels that the library may choose among, if they are more.
+    """
+    among = kernels if usable is None else usable
+    per_channel = {kernel.types for kernel in among if kernel.group_blocks == GROUP_CHANNEL}
     found = dict.fromkeys(
         replace(Combination.of(kernel, scheme), one_group=kernel.types in per_channel)
         for kernel, scheme in kernels.items()
     )
     return list(found)
+
+
+def block_sizes(kernels: Iterable[Kernel]) -> dict[tuple[str, ...], list[int]]:
+    """Returns the block sizes that kernels of each (a_type, b_type, c_type, s_type) have."""
+    found: dict[tuple[str, ...], set[int]] = {}
+    for kernel in kernels:
+        found.setdefault(kernel.types, set()).add(kernel.block_size)
+    return {types: sorted(sizes) for types, sizes in found.items()}
+
+
+def serves(kernels: Iterable[Kernel], wanted: Kernel, k: int) -> bool:
+    """Whether one of the kernels serves a problem: its types, block size, groups, and K rows.
+
+    `wanted` is a kernel for the problem with any tile.
+    """
+    return any(
+        kernel.types == wanted.types
+        and kernel.block_size == wanted.block_size
+        and kernel.group_blocks == wanted.group_blocks
+        and kernel.stages_cover(k)
+        for kernel in kernels
+    )
 
 
 def plan(kernels: dict[Kernel, str], seed: int, per_combination: int) -> list[Case]:
@@ -387,8 +451,8 @@ def plan_sanitizer(kernels: dict[Kernel, str]) -> list[Case]:
     """Returns a fixed small sample for compute-sanitizer.
 
     For each scheme and types: with the library's choice, a problem of which tiles are split over
-    blocks and one of partly filled blocks under expert parallelism; and the widest tile that was
-    built, forced.
+    blocks and one of partly filled blocks under expert parallelism; the widest tile that was built,
+    forced; and tiles of sm90 cut along k, one of them with rows of A gathered first.
     """
     chosen: dict[tuple[str, ...], list[Kernel]] = {}
     for kernel, scheme in kernels.items():
@@ -411,7 +475,30 @@ def plan_sanitizer(kernels: dict[Kernel, str]) -> list[Case]:
         if 0 in groups:
             key = replace(Combination.of(widest, scheme), group_blocks=0).key(128, 128, 32)
             cases.append(Case(weights=key, m=9, top_k=2, seed=3, **shared))
+        cases += _sanitizer_cuts([kernel for kernel in members if kernel.is_sm90], scheme, shared)
     return cases
+
+
+def _sanitizer_cuts(members: list[Kernel], scheme: str, shared: dict[str, Any]) -> Iterator[Case]:
+    """Two problems of a few tiles that sm90 cuts into four parts each.
+
+    One has the tile of the fewest rows, one has rows of A that are gathered first.
+    """
+    by_rows = sorted(members, key=lambda kernel: kernel.block_size)
+    staged = [kernel for kernel in by_rows if kernel.takes_staged_a]
+    for kernel, gather_first in [(each, 0) for each in by_rows[:1]] + [(s, 1) for s in staged[:1]]:
+        key = Combination.of(kernel, scheme).key(kernel.thread_n + 64, 16 * kernel.thread_k)
+        yield Case(
+            weights=key,
+            m=5,
+            top_k=1,
+            seed=4,
+            block_size=kernel.block_size,
+            tile=kernel.tile,
+            blocks_per_sm=kernel.blocks_per_sm,
+            gather_first=gather_first,
+            **shared,
+        )
 
 
 def _weight_order(case: Case) -> tuple[Any, ...]:

@@ -19,7 +19,8 @@ _TILES = [
     (128, 8, 4, 1, True),
     (256, 16, 4, 4, False),
 ]
-_SM90_TILES = [(48, 512, 1), (80, 512, 1), (80, 256, 1), (80, 256, 2)]
+_SM90_TILES = [(48, 512, 1), (80, 512, 1), (80, 256, 1), (80, 256, 2), (144, 256, 1)]
+_ARCHS = {"sm80": ["8.0", "8.9", "9.0"], "sm89": ["8.9", "9.0"], "sm90": ["9.0"]}
 
 
 def manifest_rows() -> list[dict[str, object]]:
@@ -44,11 +45,13 @@ def manifest_rows() -> list[dict[str, object]]:
                     "group_blocks": group_blocks,
                 }
                 names = dict(zip(("a_type", "b_type", "c_type", "s_type"), types, strict=True))
-                rows.append({"family": family, "schemes": [scheme], "stages": 4, **names, **shape})
+                common = {"family": family, "archs": _ARCHS[family], "schemes": [scheme]}
+                rows.append({**common, "stages": 4, **names, **shape})
     for block_rows, thread_n, blocks_per_sm in _SM90_TILES:
         rows.append(
             {
-                **{"family": "sm90", "schemes": ["gptq_int4"], "stages": 0, "group_blocks": 2},
+                **{"family": "sm90", "archs": _ARCHS["sm90"], "schemes": ["gptq_int4"]},
+                **{"stages": 0, "group_blocks": 2},
                 **{"a_type": half, "b_type": "kU4B8", "c_type": half, "s_type": half},
                 "block_rows": block_rows,
                 "thread_n": thread_n,
@@ -101,6 +104,41 @@ def test_families_that_one_device_cannot_both_run_are_refused(tmp_path: Path) ->
     path.write_text(json.dumps({"instantiations": rows}), encoding="utf-8")
     with pytest.raises(ValueError, match="families sm80 and sm75"):
         cases.read_manifest(str(path), [])
+
+
+def test_a_library_may_choose_among_all_families_that_the_device_runs(manifest: str) -> None:
+    everything = cases.read_manifest(manifest, [])
+    assert cases.read_usable(manifest, ["sm90"], "9.0") == everything
+    assert cases.read_usable(manifest, ["sm90"], None) == everything
+    of_80 = cases.read_usable(manifest, ["sm80"], "8.0")
+    assert of_80 == cases.read_manifest(manifest, ["sm80"])
+    assert cases.read_usable(manifest, ["sm80"], "8.9") == {
+        **of_80,
+        **cases.read_manifest(manifest, ["sm89"]),
+    }
+
+
+def test_a_problem_is_served_by_kernels_of_other_families_too(manifest: str) -> None:
+    sm90 = cases.read_manifest(manifest, ["sm90"])
+    usable = cases.read_usable(manifest, ["sm90"], "9.0")
+    for_sm90 = next(iter(sm90))
+    sixteen_rows = replace(for_sm90, block_size=16, thread_k=64, thread_n=128, threads=128)
+    assert cases.serves(sm90, for_sm90, 192) and cases.serves(usable, for_sm90, 192)
+    assert not cases.serves(sm90, sixteen_rows, 256) and cases.serves(usable, sixteen_rows, 256)
+    # Of 16 rows the test's manifest has tiles of 128 rows of B alone.
+    assert not cases.serves(usable, sixteen_rows, 192)
+    for wrong in (replace(for_sm90, group_blocks=-1), replace(for_sm90, b_type="kU8B128")):
+        assert not cases.serves(usable, wrong, 192)
+
+
+def test_the_drawn_family_alone_decides_what_is_drawn(manifest: str) -> None:
+    sm90 = cases.read_manifest(manifest, ["sm90"])
+    usable = cases.read_usable(manifest, ["sm90"], "9.0")
+    (drawn,) = cases.combinations(sm90, usable)
+    assert (drawn.scheme, drawn.group_blocks) == ("gptq_int4", 2)
+    # One group is drawn as well, as the family sm80 has kernels with a scale per channel.
+    assert drawn.one_group and not cases.combinations(sm90)[0].one_group
+    assert cases.block_sizes(sm90) == {next(iter(sm90)).types: [48, 80, 144]}
 
 
 def test_the_plan_is_the_same_for_the_same_seed(kernels: dict[cases.Kernel, str]) -> None:
@@ -159,7 +197,7 @@ def test_the_sanitizer_sample_has_every_scheme_and_act_order(
     kernels: dict[cases.Kernel, str],
 ) -> None:
     sample = cases.plan_sanitizer(kernels)
-    assert len(sample) <= 4 * len(set(kernels.values()))
+    assert len(sample) <= 4 * len(set(kernels.values())) + 2
     assert {case.weights.scheme for case in sample} == set(kernels.values())
     assert any(case.weights.group_size == 0 for case in sample)
     built = {(kernel.types, kernel.block_size, kernel.tile) for kernel in kernels}
@@ -169,6 +207,18 @@ def test_the_sanitizer_sample_has_every_scheme_and_act_order(
         if case.tile is not None:
             types = (key.a_type, key.b_type, key.c_type, key.s_type)
             assert (types, case.block_size, case.tile) in built
+
+
+def test_the_sanitizer_sample_cuts_tiles_of_sm90_and_gathers_first(
+    kernels: dict[cases.Kernel, str],
+) -> None:
+    cut = [case for case in cases.plan_sanitizer(kernels) if case.weights.k == 1024]
+    assert [(case.block_size, case.gather_first) for case in cut] == [(48, 0), (144, 1)]
+    for case in cut:
+        assert case.tile is not None and case.tile[2] == cases.SM90_THREADS
+        # Few enough tiles that each has blocks for the four parts of 16 stages (sm90_choice.h).
+        tiles = min(case.m * case.top_k, case.local_experts) * -(-case.weights.n // case.tile[1])
+        assert 4 * tiles <= 132 and case.weights.n % case.tile[1] == 64
 
 
 def test_a_single_group_is_drawn_only_where_a_kernel_per_channel_was_built() -> None:

@@ -10,13 +10,13 @@ number alone.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cases
 import torch
-from cases import GROUP_ACT_ORDER, GROUP_CHANNEL, SM90_THREADS, Case, Combination, Kernel
+from cases import GROUP_ACT_ORDER, GROUP_CHANNEL, Case, Combination, Kernel
 from checks import Result, check_guards, compare, new_result, synchronise
 from moe_gemm_lib import MoeGemmLibrary, Status
 from number_formats import VALUES
@@ -58,7 +58,10 @@ class Change:
 
 @dataclass
 class Context:
-    """What the changes of a set are drawn from: the good arguments and the kernels built."""
+    """What the changes of a set are drawn from.
+
+    That is the good arguments, and the kernels that the library may choose among.
+    """
 
     rng: random.Random
     library: MoeGemmLibrary
@@ -215,7 +218,7 @@ def _config(context: Context) -> Change:
         return Change(context.past_shape, config=config)
     if config["blocks_per_sm"] < 0 or config["stripe_slack"] < -1:
         return Change(context.past_shape, config=config)
-    if kernel.threads == SM90_THREADS and config["stripe_slack"] > 0:
+    if kernel.is_sm90 and config["stripe_slack"] > 0:
         return Change(context.past_shape, config=config)
     most_gather = 1 if kernel.takes_staged_a else 0
     if not -1 <= config["gather_first"] <= most_gather:
@@ -234,15 +237,8 @@ def _flags(context: Context) -> Change:
 def _atomic(context: Context) -> Change:
     """Sums by atomic additions, which kernels of sm90 do not have."""
     problem = context.problem
-    wanted = problem.kernel(context.library.config())
-    found = any(
-        kernel.threads != SM90_THREADS
-        and kernel.types == wanted.types
-        and kernel.block_size == wanted.block_size
-        and kernel.group_blocks == wanted.group_blocks
-        and kernel.stages_cover(problem.args.k)
-        for kernel in context.kernels
-    )
+    others = {kernel for kernel in context.kernels if not kernel.is_sm90}
+    found = cases.serves(others, problem.kernel(context.library.config()), problem.args.k)
     return Change(HARMLESS if found else EITHER, {"atomic_reduce": 1})
 
 
@@ -258,20 +254,26 @@ _CHANGE_WEIGHTS = (10, 2, 3, 5, 2)
 
 
 class Fuzzer:
-    """Draws and runs argument sets by number; neighbours share weights and problems."""
+    """Draws and runs argument sets by number; neighbours share weights and problems.
+
+    Problems are those that the kernels `drawn` serve; what the library makes of them is foretold
+    from the kernels `usable`, all that it may choose among.
+    """
 
     def __init__(
         self,
         library: MoeGemmLibrary,
-        kernels: dict[Kernel, str],
+        drawn: dict[Kernel, str],
+        usable: dict[Kernel, str],
         seed: int,
         device: str,
         home: str,
     ) -> None:
         self._library = library
-        self._kernels = frozenset(kernels)
-        self._types = frozenset(kernel.types for kernel in kernels)
-        self._combinations = cases.combinations(kernels)
+        self._usable = frozenset(usable)
+        self._types = frozenset(kernel.types for kernel in usable)
+        self._combinations = cases.combinations(drawn, usable)
+        self._block_sizes = cases.block_sizes(drawn)
         self._seed = seed
         self._device = device
         self._home = home
@@ -298,7 +300,7 @@ class Fuzzer:
         if self._problem is None or self._problem[0] != number:
             weights = self._shared_weights(number * _SETS_PER_PROBLEM // _SETS_PER_WEIGHTS)
             rng = self._rng("problem", number)
-            case = _random_case(rng, weights)
+            case = _random_case(rng, weights, self._block_sizes[weights.key.types])
             problem = Problem(self._library, case, weights, self._device, self._home)
             if case.m and rng.random() < 0.4:
                 _align_otherwise(rng, problem)
@@ -309,7 +311,7 @@ class Fuzzer:
         """Runs one set; the result is pass or refused, or fail."""
         problem = self._shared_problem(number // _SETS_PER_PROBLEM)
         rng = self._rng("set", number)
-        context = Context(rng, self._library, problem, self._kernels, self._types)
+        context = Context(rng, self._library, problem, self._usable, self._types)
         return _Trial(context, _draw_changes(context), self._device).run(number)
 
 
@@ -326,7 +328,7 @@ def _fits(combination: Combination, k: int) -> bool:
     return bool(combination.group_lengths(k))
 
 
-def _random_case(rng: random.Random, weights: Weights) -> Case:
+def _random_case(rng: random.Random, weights: Weights, block_sizes: Sequence[int]) -> Case:
     key, parts = weights.key, rng.choice((1, 1, 2))
     experts = rng.randrange(1, _EXPERTS + 1)
     return Case(
@@ -341,7 +343,7 @@ def _random_case(rng: random.Random, weights: Weights) -> Case:
         routing=rng.choice(("uniform", "uniform", "one", "half")),
         bias=rng.random() < 0.5,
         topk_weights=rng.random() < 0.5,
-        block_size=rng.choice((0, *key.block_sizes)),
+        block_size=rng.choice((0, *key.block_sizes, *block_sizes)),
         a_padding=rng.choice((0, 0, 128 // key.a_bits, 400)),
     )
 
@@ -374,16 +376,8 @@ class _Trial:
                 self._config = context.library.config(**change.config)
         self._take_workspace()
         if context.rng.random() < 0.3:
-            self._soil_workspace(context)
-        self._verdict = self._expected(context)
-
-    def _soil_workspace(self, context: Context) -> None:
-        """Leaves no zero in the workspace, which kernels but those of sm90 can do without."""
-        config = self._config
-        if config is None:
-            config = context.library.choose_config(self._args)[1]
-        if config.threads != SM90_THREADS:
             self._problem.workspace.fill(context.rng.choice((0xFF, 0x01, 0x7F)), torch.uint8)
+        self._verdict = self._expected(context)
 
     def _take_workspace(self) -> None:
         """Gives the changed call a workspace of just its size, then applies changes of that.
@@ -408,15 +402,10 @@ class _Trial:
         verdicts = {change.verdict for change in self._changes}
         if BAD in verdicts:
             return BAD
-        case = self._problem.case
-        fitting = [
-            kernel
-            for kernel in context.kernels
-            if kernel.types == tuple(getattr(case.weights, name) for name in TYPE_FIELDS)
-            and kernel.block_size == self._problem.args.block_size
-            and kernel.stages_cover(case.weights.k)
-        ]
-        if not fitting and case.m and self._config is None:
+        case, args = self._problem.case, self._problem.args
+        wanted = self._problem.kernel(context.library.config())
+        served = cases.serves(context.kernels, wanted, args.k)
+        if not served and case.m and self._config is None:
             return BAD
         return EITHER if EITHER in verdicts else HARMLESS
 

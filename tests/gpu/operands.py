@@ -283,6 +283,16 @@ class Problem:
         self.args.workspace = workspace.address
         self.args.workspace_bytes = workspace.bytes.numel()
 
+    def operands(self) -> dict[str, torch.Tensor]:
+        """Returns the tensors that the arguments point to, C and the workspace too, by argument."""
+        weights = self.weights
+        tensors = [*self._kept, self.c.bytes, self.workspace.bytes, weights.b, weights.scales]
+        tensors += [weights.zero_points, weights.global_scales, weights.bias]
+        tensors += [weights.g_idx, weights.perm]
+        found = {tensor.data_ptr(): tensor for tensor in tensors if tensor is not None}
+        addresses = {name: getattr(self.args, name) for name, _ in self.args._fields_}
+        return {name: found[address] for name, address in addresses.items() if address in found}
+
     def poison(self) -> None:
         """Fills C with a NaN that tells rows never written."""
         self.c.fill(_POISON, torch.int16)

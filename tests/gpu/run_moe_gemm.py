@@ -121,13 +121,21 @@ def sanitizer_items(options: argparse.Namespace, library: Any) -> Iterator[Item]
         yield index, case.name, call
 
 
+def capability(device: str) -> str | None:
+    """Returns the compute capability of a GPU, such as "9.0"; None of the CPU."""
+    import torch
+
+    return None if device == "cpu" else "{}.{}".format(*torch.cuda.get_device_capability(device))
+
+
 def fuzz_items(options: argparse.Namespace, library: Any) -> Iterator[Item]:
     """Yields the random argument sets from options.first on."""
     import fuzz
 
-    kernels = cases.read_manifest(options.manifest, options.family)
+    drawn = cases.read_manifest(options.manifest, options.family)
+    usable = cases.read_usable(options.manifest, options.family, capability(options.device))
     home = "cpu" if options.sanitizer_sample else options.device
-    draws = fuzz.Fuzzer(library, kernels, options.seed, options.device, home)
+    draws = fuzz.Fuzzer(library, drawn, usable, options.seed, options.device, home)
     started = time.monotonic()
     for index in range(options.first, options.fuzz):
         if time.monotonic() - started > options.budget_seconds:

@@ -360,8 +360,11 @@ if importlib.util.find_spec("cupy"):
     SAME["CuPy"] = from_cupy
 
 
-def check_tokens(layer: Layer, tokens: Tokens) -> Iterator[tuple[str, bool, str]]:
-    """Yields name, outcome and figures of the checks for one number of tokens."""
+def check_tokens(layer: Layer, tokens: Tokens, only: str = "") -> Iterator[tuple[str, bool, str]]:
+    """Yields name, outcome and figures of the checks for one number of tokens.
+
+    `only`: of the ways to ask for the layer, those whose name holds this text.
+    """
     right = reference(tokens, layer.gate_up, layer.down, torch.float32)
     peer = compare(reference(tokens, layer.gate_up, layer.down, torch.bfloat16), right)
     yield "torch in bfloat16", peer.small, _figures(peer)
@@ -372,11 +375,15 @@ def check_tokens(layer: Layer, tokens: Tokens) -> Iterator[tuple[str, bool, str]
     wrong = compare(torch.roll(result, 1, dims=1), right)
     yield "a wrong result is noticed", not wrong.small, _figures(wrong)
     for name, way in SAME.items():
+        if only not in name:
+            continue
         got = way(layer, tokens)
         torch.cuda.synchronize()
         same = bool(torch.equal(got, result))
         yield f"{name}, the same bits", same, _figures(compare(got, right))
     for name, way in OTHER.items():
+        if only not in name:
+            continue
         errors = compare(way(layer, tokens), right)
         yield name, errors.small, _figures(errors)
 
@@ -479,18 +486,20 @@ def load_package(library: str) -> Any:
 
 
 def run_checks(
-    layer: Layer, tokens: list[int], device: str
+    layer: Layer, tokens: list[int], device: str, only: str
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Runs and prints all checks and times; returns them."""
+    """Runs and prints all checks and times, or with `only` some checks; returns them."""
     checks, times = [], []
     for m in tokens:
         given = make_tokens(layer.shape, m, device)
-        found = list(check_tokens(layer, given))
-        if m == tokens[-1]:
+        found = list(check_tokens(layer, given, only))
+        if m == tokens[-1] and not only:
             found += check_refusals(layer, given)
         for name, fine, detail in found:
             print(f"{'ok  ' if fine else 'FAIL'} M {m:4} {name}: {detail}", flush=True)
             checks.append({"m": m, "name": name, "fine": fine, "detail": detail})
+        if only:
+            continue
         taken = time_tokens(layer, given)
         print(f"     M {m:4} " + ", ".join(f"{k} {v:.1f}" for k, v in taken.items()), flush=True)
         times.append({"m": m, **taken})
@@ -503,6 +512,9 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=results_file, help="file for all results, JSON")
     parser.add_argument("--tokens", type=int, nargs="+", default=[1, 16, 300])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--only", default="", help="of the ways to ask, those whose name holds this; no times"
+    )
     return parser.parse_args(argv)
 
 
@@ -512,7 +524,7 @@ def main(argv: list[str]) -> int:
     torch.manual_seed(options.seed)
     torch.backends.cuda.matmul.allow_tf32 = False
     layer = Layer(package, Shape(), "cuda")
-    checks, times = run_checks(layer, options.tokens, "cuda")
+    checks, times = run_checks(layer, options.tokens, "cuda", options.only)
     failed = [check for check in checks if not check["fine"]]
     device = torch.cuda.get_device_name()
     if torch.cuda.device_count() == 1:

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from cases import SM90_THREADS, Case, Combination, Kernel, WeightKey
+from cases import Case, Combination, Kernel, WeightKey
 from checks import Result, check_guards, compare, launch, new_result, synchronise
 from moe_gemm_lib import MoeGemmLibrary
 from operands import Guarded, Problem
+from second_context import SecondContext
 from weights import Weights
 
 
@@ -227,8 +228,6 @@ def nan_scale_stays_in_its_column(bench: Bench) -> str:
     """A scale of NaN, as its format has it, gives NaN in its expert's column and nowhere else."""
     if bench.key.a_type == "kS8" and not bench.key.per_channel:
         return "scales are integers"
-    if bench.key.s_type == "kFE4M3fn" and bench.key.c_type == "kBFloat16":
-        return "NVFP4's NaN is 768 beside bf16, as prepare.h says"
     problem = bench.problem(37, num_experts=3, bias=True)
     local = torch.from_numpy(problem.local_expert_of_id)
     for group, column in ((0, 0), (problem.weights.num_groups - 1, 77)):
@@ -294,6 +293,33 @@ def two_streams(bench: Bench) -> str:
     return ""
 
 
+def in_another_context(bench: Bench) -> str:
+    """A kernel that was launched in one context is launched in another one of the same device.
+
+    What CUDA was told of the kernel, as how much shared memory it may have, does not hold there.
+    """
+    problem = bench.problem(37, bias=True, topk_weights=True)
+    expected = bench.checked_run(problem)
+    problem.poison()
+    operands = {name: tensor.cpu() for name, tensor in problem.operands().items()}
+    args = bench.library.Args.from_buffer_copy(problem.args)
+    args.stream = None
+    synchronise(bench.device)
+    with SecondContext() as context:
+        for name, tensor in operands.items():
+            setattr(args, name, context.copy(tensor))
+        for turn in range(2):
+            status = bench.library.gemm(args, problem.forced_config())
+            if not status.ok:
+                raise CheckFailedError(f"launch {turn + 1}: {status.name}: {status.message}")
+        bits = context.read(args.c, operands["c"]).view(torch.int16)
+    if not torch.equal(bits[: expected.numel()], expected.cpu().flatten()):
+        raise CheckFailedError("the output in another context differs")
+    if not torch.equal(bench.run(problem), expected):
+        raise CheckFailedError("the output differs in the first context afterwards")
+    return ""
+
+
 def repeated_runs(bench: Bench) -> str:
     """A hundred runs give the same bits, where tiles are split over blocks most."""
     for m, n in ((1, 128), (17, 1024), (300, 1024)):
@@ -327,16 +353,9 @@ def one_workspace_for_many_shapes(bench: Bench) -> str:
 
 
 def dirty_workspace(bench: Bench) -> str:
-    """A workspace that was never zeroed stops no launch, and changes no result.
-
-    The kernels of sm90 count in it, and need the zeros that the API asks for.
-    """
-    if bench.kernel:
-        return "kernels of sm90 need zeros"
+    """A workspace that was never zeroed stops no launch, and changes no result."""
     for m, n in ((1, 128), (17, 1024), (300, 1024)):
         problem = bench.problem(m, n=n, k=2048)
-        if bench.library.choose_config(problem.args)[1].threads == SM90_THREADS:
-            continue
         expected = bench.checked_run(problem)
         for byte in (0xFF, 0x01, 0x7F):
             problem.workspace.fill(byte, torch.uint8)
@@ -563,7 +582,7 @@ _SMALL: list[Callable[[Bench], str]] = [
     atomic_reduction,
     refusals,
 ]
-_ON_STREAMS: list[Callable[[Bench], str]] = [graph_replay, two_streams]
+_ON_GPU: list[Callable[[Bench], str]] = [graph_replay, two_streams, in_another_context]
 _LARGE: list[Callable[[Bench], str]] = [
     weights_beyond_4_gib,
     output_beyond_4_gib,
@@ -579,7 +598,7 @@ def _sm90_ends(kernels: dict[Kernel, str]) -> list[tuple[Kernel, str]]:
     """Returns the kernels of sm90 with the fewest and the most rows of each scheme and types."""
     groups: dict[tuple[str, ...], list[Kernel]] = {}
     for kernel, scheme in kernels.items():
-        if kernel.threads == SM90_THREADS:
+        if kernel.is_sm90:
             groups.setdefault((scheme, *kernel.types), []).append(kernel)
     ends = []
     for (scheme, *_), members in groups.items():
@@ -598,14 +617,14 @@ def plan_special(kernels: dict[Kernel, str], device: str) -> list[Planned]:
     for kernel, scheme in kernels.items():
         combination = Combination.of(kernel, scheme)
         keys[scheme, *kernel.types, kernel.group_blocks == 0] = combination.key(1024, 256, 64)
-    on_streams = [] if device == "cpu" else _ON_STREAMS
+    on_gpu = [] if device == "cpu" else _ON_GPU
     plan: list[Planned] = []
     for key in keys.values():
-        for check in _SMALL + on_streams:
+        for check in _SMALL + on_gpu:
             plan.append((check.__name__, f"{check.__name__} {key.label}", key, None))
     for kernel, scheme in _sm90_ends(kernels):
         key = Combination.of(kernel, scheme).key(1024, 256, 64)
-        for check in _OF_KERNEL + on_streams:
+        for check in _OF_KERNEL + on_gpu:
             rows = f"sm90 {kernel.block_size}x{kernel.thread_n}"
             plan.append((check.__name__, f"{check.__name__} {key.label} {rows}", key, kernel))
     if device != "cpu":
@@ -618,7 +637,7 @@ def plan_special(kernels: dict[Kernel, str], device: str) -> list[Planned]:
 def run_special(library: MoeGemmLibrary, planned: Planned, device: str) -> Result:
     """Runs one planned check."""
     name, label, key, kernel = planned
-    check = {check.__name__: check for check in _SMALL + _ON_STREAMS + _LARGE}[name]
+    check = {check.__name__: check for check in _SMALL + _ON_GPU + _LARGE}[name]
     result = new_result(label, "special", key)
     try:
         result.detail = check(Bench(library, device, key, kernel))

@@ -20,9 +20,11 @@ static std::size_t align_up(std::size_t bytes) {
   return (bytes + kWorkspaceAlignment - 1) / kWorkspaceAlignment * kWorkspaceAlignment;
 }
 
+// Of any family: a lock for each thread block, or the counters of sm90.
 static std::size_t lock_bytes(const DeviceInfo& device) {
   const int most_blocks = device.multiprocessors * (kMaxThreadsPerSm / kFewestThreads);
-  return align_up(static_cast<std::size_t>(most_blocks) * sizeof(int));
+  const auto counters = Sm90Tile::counter_bytes(2 * device.multiprocessors);
+  return align_up(std::max(most_blocks * sizeof(int), static_cast<std::size_t>(counters)));
 }
 
 static std::size_t partial_bytes(const BuiltTile& tile, int blocks) {

@@ -63,7 +63,11 @@ class Epilogue {
   static constexpr int kContributed = 0x5eba1cd7;
   // A look takes 0.5 µs or more, so these half a minute; blocks that a debugger or another program
   // has stopped do not count.
+#ifdef MARLIN_MOE_TEST_FEW_LOOKS
+  static constexpr int kMostLooks = 1 << 20;
+#else
   static constexpr int kMostLooks = 1 << 26;
+#endif
   static_assert(Traits::kThreads % kUnitsPerRow == 0, "a thread's columns are those of every row");
 
   // What eight columns of an expert are multiplied by, and what is added to them then.

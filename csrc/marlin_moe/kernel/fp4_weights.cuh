@@ -46,17 +46,17 @@ struct ScaleDecoder<MARLIN_TYPE_NAMESPACE::kFE4M3fn.id(), MARLIN_TYPE_NAMESPACE:
                     MARLIN_TYPE_NAMESPACE::kBFloat16.id()> {
   using Element = ElementType<MARLIN_TYPE_NAMESPACE::kBFloat16.id()>;
   static constexpr int kWords = 2;
-  // The global scale holds 2^(126 - 7). Here 2^63 of it are taken early, so that the products stay
-  // away from the subnormal numbers. The shift leaves 2^-112 times the scale.
-  static constexpr int kSumPower = -63;
+  // The global scale holds 2^(126 - 7). Here 2^112 of it are taken early: products stay away from
+  // the subnormal numbers, and f16's NaN, which no number's exponent reaches, becomes infinity. The
+  // shift leaves 2^-112 times the scale.
+  static constexpr int kSumPower = -112;
   static __device__ __forceinline__ void decode(const std::uint32_t (&words)[2],
                                                 std::uint32_t (&out)[4]) {
     constexpr std::uint32_t k2To112 = 0x77807780;
-    constexpr std::uint32_t k2To63 = 0x5f005f00;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const std::uint32_t bytes = i % 2 == 0 ? words[i / 2] << 8 : words[i / 2];
-      out[i] = Element::mul(Element::mul((bytes & 0xff00ff00) >> 4, k2To112), k2To63);
+      out[i] = Element::mul(Element::mul((bytes & 0xff00ff00) >> 4, k2To112), k2To112);
     }
   }
 };

@@ -38,8 +38,7 @@ struct KernelParams {
   // so never at stripe 0; with atomic additions at the owner's.
   float* partials;
   // [stripes]: whether what a stripe contributes to another's tile is there (Epilogue). Of
-  // MarlinSm90: how many parts of a tile are there (PartialSums). Both leave zeros; MarlinSm90
-  // needs them.
+  // MarlinSm90: how many parts of a tile are there (PartialSums). Both leave zeros, and need none.
   int* locks;
   std::int64_t a_stride;  // elements between rows of A
   int num_ids;            // 0 … num_ids - 1 are tokens, all other ids are padding

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "marlin_moe/plan/host_device.h"
+#include "marlin_moe/plan/part_count.h"
 
 namespace marlin_moe {
 
@@ -147,11 +148,14 @@ struct Sm90Tile {
   }
 
   // Workspace of a grid of `blocks` thread blocks that may cut tiles along k: floats of partial
-  // sums, one tile for each block, and counters, one for each warpgroup.
+  // sums, one tile for each block, and counters of parts, one for each warpgroup of a tile. Tiles
+  // are cut if they are no more than half of the blocks (tile_walk.cuh).
   constexpr std::int64_t partial_floats(int blocks) const {
     return static_cast<std::int64_t>(blocks) * rows * thread_n;
   }
-  static constexpr int counters(int blocks) { return blocks * kWarpgroups; }
+  static constexpr std::int64_t counter_bytes(int blocks) {
+    return static_cast<std::int64_t>(blocks / 2) * kWarpgroups * sizeof(PartCount::Word);
+  }
 
  private:
   static constexpr int kMostSums = 192;  // of a thread

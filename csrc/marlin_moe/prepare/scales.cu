@@ -79,7 +79,7 @@ struct Nvfp4Scale {
   using Source = std::uint8_t;
   using Scale = std::uint8_t;
   __device__ __forceinline__ Scale operator()(Source s) const {
-    constexpr std::uint32_t kNan = 0xfc;  // f16's; beside bf16, which reads 768 there, it is lost
+    constexpr std::uint32_t kNan = 0xfc;  // f16's; infinity beside bf16 (fp4_weights.cuh)
     if ((s & 0x7f) == 0x7f) return kNan;
     const __half small = __ushort_as_half(static_cast<unsigned short>((s & 0x7f) << 7));
     const __half scaled = __float2half_rn(__half2float(small) * 32768.0f);

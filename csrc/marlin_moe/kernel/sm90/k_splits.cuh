@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "marlin_moe/kernel/ptx.cuh"
+#include "marlin_moe/plan/part_count.h"
 #include "sm90_pipeline.cuh"
 #include "sm90_traits.cuh"
 #include "tile_walk.cuh"
@@ -23,13 +24,32 @@ __device__ __forceinline__ void warpgroup_barrier(unsigned warpgroup) {
   }
 }
 
-// Adds to a counter in global memory: what was written before is seen by who adds later.
-__device__ __forceinline__ int add_in_order(int* counter, int value) {
-  int before;
-  asm volatile("atom.acq_rel.gpu.global.add.s32 %0, [%1], %2;\n"
-               : "=r"(before)
-               : "l"(counter), "r"(value)
-               : "memory");
+// What a counter holds now, in no order with other memory.
+__device__ __forceinline__ PartCount::Word look(const PartCount::Word* counter) {
+  PartCount::Word word;
+  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];\n" : "=l"(word) : "l"(counter) : "memory");
+  return word;
+}
+
+// Counts the arrival of one of a tile's parts, and returns how many came before: what those wrote
+// is seen then. `seen`: what the counter held a moment ago. One lane of a warp counts, or none; the
+// warp stays together (uniform.cuh).
+__device__ __forceinline__ int count_arrival(PartCount::Word* counter, PartCount::Word seen,
+                                             int parts, bool counts) {
+  int before = 0;
+  do {
+    if (counts) {
+      const PartCount::Word next = PartCount::next(seen, parts);
+      PartCount::Word found;
+      asm volatile("atom.acq_rel.gpu.global.cas.b64 %0, [%1], %2, %3;\n"
+                   : "=l"(found)
+                   : "l"(counter), "l"(seen), "l"(next)
+                   : "memory");
+      before = PartCount::arrived(seen);
+      counts = found != seen;
+      seen = found;
+    }
+  } while (uniform(counts));
   return before;
 }
 
@@ -38,7 +58,8 @@ class PartialSums {
  public:
   __device__ __forceinline__ PartialSums(const Params& params, const Work& work)
       : work_(work),
-        counter_(params.locks + work.cut * Sm90Tile::kWarpgroups + warpgroup_),
+        counter_(reinterpret_cast<PartCount::Word*>(params.locks) +
+                 work.cut * Sm90Tile::kWarpgroups + warpgroup_),
         parts_(reinterpret_cast<float4*>(params.partials) +
                (static_cast<std::int64_t>(work.cut) * work.parts * Sm90Tile::kWarpgroups +
                 warpgroup_) *
@@ -49,13 +70,12 @@ class PartialSums {
   // the tile, which the warpgroup of one part then has to write.
   __device__ __forceinline__ bool sum(const SharedLayout<Traits>& shared, Sums<Traits>& sums) {
     store(sums);
+    const bool counts = threadIdx.x % 128 == 0;
+    // So that the first try to count mostly is the last, and this look takes no time of its own.
+    const PartCount::Word seen = counts ? look(counter_) : 0;
     warpgroup_barrier(warpgroup_);
-    if (threadIdx.x % 128 == 0) {
-      const int before = add_in_order(counter_, 1);
-      // As the next launch expects it.
-      if (before == work_.parts - 1) *counter_ = 0;
-      store_shared(shared.message(warpgroup_), static_cast<std::uint32_t>(before));
-    }
+    const int before = count_arrival(counter_, seen, work_.parts, counts);
+    if (counts) store_shared(shared.message(warpgroup_), static_cast<std::uint32_t>(before));
     warpgroup_barrier(warpgroup_);
     if (uniform(load_shared_4(shared.message(warpgroup_)) != work_.parts - 1)) return false;
     const int parts = uniform(work_.parts);
@@ -110,7 +130,7 @@ class PartialSums {
 
   const unsigned warpgroup_ = warpgroup_index();
   const Work& work_;
-  int* counter_;
+  PartCount::Word* counter_;
   float4* parts_;
 };
 
