@@ -24,6 +24,14 @@ __device__ __forceinline__ void publish_barriers() {
 __device__ __forceinline__ void arrive(SharedAddress barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(barrier) : "memory");
 }
+// Arrives once for the whole warp, whose lanes are together: for what each of them did before.
+__device__ __forceinline__ void arrive_as_warp(SharedAddress barrier) {
+  __syncwarp();
+  asm volatile(
+      "{\n.reg .pred one;\nelect.sync _|one, 0xffffffff;\n"
+      "@one mbarrier.arrive.shared::cta.b64 _, [%0];\n}\n" ::"r"(barrier)
+      : "memory");
+}
 // Arrives, and announces bytes that bulk copies will bring.
 __device__ __forceinline__ void arrive_and_expect(SharedAddress barrier, unsigned bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(barrier), "r"(bytes)

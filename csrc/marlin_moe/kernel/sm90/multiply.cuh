@@ -99,7 +99,7 @@ class StageMultiplier {
   }
 
   __device__ __forceinline__ void release_stage(unsigned index) {
-    arrive(shared_.stage_empty(index));
+    arrive_as_warp(shared_.stage_empty(index));
   }
 
   // Keeps the compiler from using sums before the products that write them are waited for.

@@ -134,7 +134,7 @@ class StageMultiplier8 {
       }
       if (ends_run(step)) {
         wgmma_wait<0>();
-        if (step + 1 == kSteps) arrive(shared_.stage_empty(index));
+        if (step + 1 == kSteps) arrive_as_warp(shared_.stage_empty(index));
         add_run(scale, batch_of(step), sums);
       }
     }

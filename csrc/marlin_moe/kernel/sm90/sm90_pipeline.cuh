@@ -4,8 +4,7 @@
 //   [stages] [rows of C on their way out] [slots of tiles] [barriers] [arrival words]
 //
 // Each stage and each slot has two barriers: full, which loads complete, and empty, at which every
-// multiplying thread arrives when it has read all. One lane could do so for a warp, but it is no
-// faster, and compute-sanitizer does not see that it speaks for the others (docs/testing.md).
+// multiplying warp arrives when it has read all.
 #pragma once
 
 #include "async_copy.cuh"
@@ -55,14 +54,13 @@ struct SharedLayout {
     constexpr int kStageArrivals = Sm90Tile::kLoaders + 1;
     // The sixteen threads that have a row's id, twice (loader.cuh), and the bulk copies.
     constexpr int kSlotArrivals = 2 * 16 + 1;
-    constexpr int kEmptyArrivals = 32 * Sm90Tile::kWarps;
     for (int i = 0; i < kStages; ++i) {
       init_barrier(stage_full(i), kStageArrivals);
-      init_barrier(stage_empty(i), kEmptyArrivals);
+      init_barrier(stage_empty(i), Sm90Tile::kWarps);
     }
     for (int i = 0; i < kSlots; ++i) {
       init_barrier(slot_full(i), kSlotArrivals);
-      init_barrier(slot_empty(i), kEmptyArrivals);
+      init_barrier(slot_empty(i), Sm90Tile::kWarps);
     }
     publish_barriers();
   }

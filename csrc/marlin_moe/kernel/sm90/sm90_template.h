@@ -45,7 +45,7 @@ __device__ __forceinline__ void run_multiplier(const Params& params,
                                                    shared.staging(threadIdx.x / 32),
                                                    work.tile.n_tile * Traits::kThreadN, sums);
     }
-    arrive(shared.slot_empty(slot.index));
+    arrive_as_warp(shared.slot_empty(slot.index));
     slot.advance();
   }
 }
