@@ -48,7 +48,7 @@ struct MoeGemmArgs {
   int num_experts = 0;  // experts in B
   int top_k = 1;        // experts per token: id / top_k is the row of A
   int block_size = 0;   // ids per block of sorted_token_ids: rows of a tile that was built, as
-                        // moe_gemm_block_size() says; multiples of 8, with 8-bit a_type of 16
+                        // moe_gemm_block_size() says; multiples of 8
 
   ScalarType a_type = MARLIN_TYPE_NAMESPACE::kFloat16;
   ScalarType b_type = MARLIN_TYPE_NAMESPACE::kU4B8;
@@ -114,9 +114,8 @@ struct MoeGemmConfig {
   // Pipeline stages that a block's share of the work may grow by so that it ends where a tile ends,
   // which saves an exchange of partial sums; -1: chosen from the tile. 0 with sm90
   int stripe_slack = -1;
-  // 16-bit A and tiles of sm90 with 96 rows or more: 1 copies the rows of A into the workspace
-  // first, in the order in which tiles take them; 0 gathers them anew for each tile; -1: chosen.
-  // Others: 0 or -1
+  // Tiles of sm90 with 96 rows or more: 1 copies the rows of A into the workspace first, in the order
+  // in which tiles take them; 0 gathers them anew for each tile; -1: chosen. Others: 0 or -1
   int gather_first = -1;
 };
 

@@ -38,9 +38,9 @@ class GemmConfig(NamedTuple):
       threads: threads of a block.
       blocks_per_sm: blocks that share a multiprocessor, 0: as many as fit.
       stripe_slack: pipeline stages that a block's share may grow by to end with a tile; -1: chosen.
-      gather_first: of 16-bit activations and tiles of sm90 with 96 rows or more: 1 copies the rows
-        of A into scratch memory first, in the order in which tiles take them, 0 gathers them anew
-        for each tile; -1: chosen.
+      gather_first: of tiles of sm90 with 96 rows or more: 1 copies the rows of A into scratch
+        memory first, in the order in which tiles take them, 0 gathers them anew for each tile;
+        -1: chosen.
     """
 
     thread_k: int

@@ -129,7 +129,7 @@ def test_shapes_beyond_one_launch_are_refused(api: CApi) -> None:
         ({"c_type": "BFLOAT16"}, "s_type = kFloat16 is not allowed; allowed: kBFloat16, kFE4M3fn"),
         ({"a_type": "S8", "c_type": "S8"}, "c_type = kS8 is not allowed; allowed: kFloat16, kBF"),
         ({"s_type": "BFLOAT16"}, "s_type = kBFloat16 is not allowed; allowed: kFloat16, kFE4M3fn"),
-        ({"a_type": "S8", "block_size": 8}, "block_size = 8 is not allowed; allowed: 16 to "),
+        ({"a_type": "S8", "block_size": 12}, "block_size = 12 is not allowed; allowed: 8 to "),
     ],
 )
 def test_types_that_no_kernel_can_have_are_named(

@@ -194,7 +194,9 @@ int main() {
 """
 
 
-def test_the_selector_finds_every_kernel_and_no_other(texts, sm90_kernels, tmp_path):
+def test_the_selector_finds_every_kernel_and_no_other(tables, sm90_kernels, tmp_path):
+    schemes = list(table_schemes(tables))
+    spec = spec_for_archs("9.0", tables, schemes=schemes, extra_families=["sm90"])
     assert len({selector_key(kernel) for kernel in sm90_kernels}) == len(sm90_kernels)
     values = {
         "TYPES": dict.fromkeys(scalar.name for kernel in sm90_kernels for scalar in kernel.types)
@@ -206,7 +208,7 @@ def test_the_selector_finds_every_kernel_and_no_other(texts, sm90_kernels, tmp_p
     for name, used in values.items():
         program = re.sub(rf"\b{name}\b", ", ".join(used), program)
     (tmp_path / "main.cc").write_text(program)
-    (tmp_path / SM90_SELECTOR).write_text(texts[SM90_SELECTOR])
+    (tmp_path / SM90_SELECTOR).write_text(render(spec, tables)[SM90_SELECTOR])
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
     command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{STUB}", f"-I{tmp_path}"]
     subprocess.run([*command, tmp_path / "main.cc", "-o", tmp_path / "main"], check=True)

@@ -82,8 +82,7 @@ class Kernel:
     @property
     def takes_staged_a(self) -> bool:
         """Whether rows of A may be gathered before the GEMM (Sm90Tile::takes_staged_a())."""
-        sixteen = self.a_type in ("kFloat16", "kBFloat16")
-        return self.is_sm90 and self.block_size >= 96 and sixteen
+        return self.is_sm90 and self.block_size >= 96
 
     @property
     def types(self) -> tuple[str, str, str, str]:

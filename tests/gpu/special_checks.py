@@ -364,13 +364,21 @@ def dirty_workspace(bench: Bench) -> str:
     return ""
 
 
+def _adds_atomically(bench: Bench) -> bool:
+    """Whether a kernel with atomic additions was built: where there is sm90 alone, there is none."""
+    problem = bench.problem(1, block_size=16)
+    problem.args.atomic_reduce = 1
+    status, _ = bench.library.choose_config(problem.args)
+    return not (status.name == "no_kernel" and "atomic_reduce" in status.message)
+
+
 def surplus_row_blocks(bench: Bench) -> str:
     """Blocks of padding, as of an aligner that gives every expert one, change nothing.
 
     There are more blocks than ids then, and what tokens there are lies behind the others.
     """
     for m, n, k in ((1, 128, 256), (9, 1024, 2048), (40, 320, 384)):
-        for atomic in (0,) if bench.kernel else (0, 1):
+        for atomic in (0, 1) if not bench.kernel and _adds_atomically(bench) else (0,):
             sizes = {"block_size": 16} if atomic else {}
             problem = bench.problem(m, n=n, k=k, **sizes)
             problem.args.atomic_reduce = atomic
@@ -384,6 +392,8 @@ def surplus_row_blocks(bench: Bench) -> str:
 
 def atomic_reduction(bench: Bench) -> str:
     """Tiles summed by atomic additions are right, whatever the workspace held."""
+    if not _adds_atomically(bench):
+        return "no kernel with atomic additions was built"
     for m, n, k in ((1, 128, 2048), (17, 1024, 2048), (300, 384, 1024)):
         problem = bench.problem(m, n=n, k=k, bias=True, block_size=16)
         problem.args.atomic_reduce = 1
@@ -461,14 +471,14 @@ def _bad_numbers(args: Any, a_bits: int) -> Iterator[_BadInput]:
         for value in bad:
             codes = ("invalid_argument", "no_kernel") if name == "group_size" else ()
             yield _BadInput(name, {name: value}, codes or ("invalid_argument",))
-    if a_bits == 8:
-        yield _BadInput("block_size", {"block_size": 8}, ("invalid_argument", "no_kernel"))
-    short = args.workspace_bytes - 1
-    yield _BadInput("workspace", {"workspace_bytes": short}, ("insufficient_workspace",))
+    yield _BadInput("block_size", {"block_size": 248}, ("no_kernel",))  # of no tile of the tables
+    if args.workspace_bytes > 0:
+        short = args.workspace_bytes - 1
+        yield _BadInput("workspace", {"workspace_bytes": short}, ("insufficient_workspace",))
 
 
 def _bad_pointers(args: Any) -> Iterator[_BadInput]:
-    required = ["a", "b", "scales", "c", "workspace"]
+    required = ["a", "b", "scales", "c", *(["workspace"] if args.workspace_bytes else [])]
     required += ["sorted_token_ids", "expert_ids", "num_tokens_past_padded"]
     of_scheme = ("zero_points", "global_scales", "a_scales", "g_idx", "perm")
     given = [name for name in of_scheme if getattr(args, name)]
@@ -476,7 +486,7 @@ def _bad_pointers(args: Any) -> Iterator[_BadInput]:
     optional = ["global_scales"] if args.a_scales else []  # with int8 activations: null is 1
     for name in required + [name for name in given if name not in optional]:
         yield _BadInput(name, {name: None}, codes)
-    for name in [*required, "bias", "topk_weights", *given]:
+    for name in dict.fromkeys([*required, "workspace", "bias", "topk_weights", *given]):
         yield _BadInput(name, {name: getattr(args, name) + 2}, codes)
 
 

@@ -67,6 +67,11 @@ def _groups_are_named_after_family_and_header_impl(ctx):
     asserts.equals(env, ["sm89.fp8_activations"], [group.name for group in source_groups(_family("sm89"), True)])
     asserts.equals(env, [
         "sm90.int4_weights",
+        "sm90.int8_weights",
+        "sm90.fp8_weights",
+        "sm90.fp4_weights",
+        "sm90.int8_activations",
+        "sm90.fp8_activations",
     ], [group.name for group in source_groups(_family("sm90"), True)])
     asserts.equals(env, [], source_groups(_family("sm90"), False))
     asserts.equals(env, [struct(name = "sm80", header = None)], source_groups(_family("sm80"), False))

@@ -7,7 +7,7 @@ load("//:defs.bzl", "marlin_moe_kernels", "quant_scheme")
 load("//private:archs.bzl", "all_archs")
 load("//private:kernels.bzl", "kernels_for_family_archs")
 
-# Schemes with kernels in two, two and one of the families, and the files of these kernels, by family
+# Schemes with kernels in two or three of the families, and the files of these kernels, by family
 # and by the header that the files include besides the template.
 SCHEMES = ["mxfp4_afp8", "gptq_int4_a8", "gptq_int4"]
 SM75_GROUPS = {
@@ -38,11 +38,22 @@ SM89_GROUPS = {"fp8_activations": ["sm89_kernel_fe4m3fn_fe2m1f_bfloat16.cu"]}
 SM90_GROUPS = {
     "int4_weights": [
         "sm90_kernel_bfloat16_u4b8_bfloat16.cu",
+        "sm90_kernel_bfloat16_u4b8_bfloat16_2.cu",
         "sm90_kernel_float16_u4b8_float16.cu",
+        "sm90_kernel_float16_u4b8_float16_2.cu",
+    ],
+    "int8_activations": [
+        "sm90_kernel_s8_u4b8_bfloat16.cu",
+        "sm90_kernel_s8_u4b8_bfloat16_2.cu",
+        "sm90_kernel_s8_u4b8_float16.cu",
+        "sm90_kernel_s8_u4b8_float16_2.cu",
+    ],
+    "fp8_activations": [
+        "sm90_kernel_fe4m3fn_fe2m1f_bfloat16.cu",
     ],
 }
 SM75_FILES, SM80_FILES, SM89_FILES, SM90_FILES = [
-    [file for files in groups.values() for file in files]
+    sorted([file for files in groups.values() for file in files])
     for groups in [SM75_GROUPS, SM80_GROUPS, SM89_GROUPS, SM90_GROUPS]
 ]
 COMMON_FILES = ["kernel_selector.h", "manifest.json"]
@@ -92,8 +103,8 @@ WRONG_TARGETS = {
         "quant scheme \"my_int4\": group_blocks = 0 is not allowed with b_type = \"kU4\", a_type = \"kFloat16\", s_type = \"kFloat16\"; allowed: -1, 2, 4, 8",
     ),
     "no_kernel": (
-        {"cuda_archs": ["9.0"], "quant_schemes": ["mxfp4_afp8"]},
-        "no kernel: none of the quant schemes mxfp4_afp8 has one for cuda_archs 9.0",
+        {"cuda_archs": ["8.0"], "quant_schemes": ["mxfp4_afp8"]},
+        "no kernel: none of the quant schemes mxfp4_afp8 has one for cuda_archs 8.0",
     ),
     "wrong_selector": (
         {"selector": "table"},

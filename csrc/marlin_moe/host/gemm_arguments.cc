@@ -76,10 +76,8 @@ static Status check_shape(const MoeGemmArgs& args) {
   if (!fits(args.k)) return invalid("k", args.k, allowed);
   if (args.num_experts < 1) return invalid("num_experts", args.num_experts, "1 or more");
   if (args.top_k < 1) return invalid("top_k", args.top_k, "1 or more");
-  const int step = args.a_type.size_bits() == 16 ? 8 : 16;
-  if (args.block_size % step != 0 || args.block_size < step || args.block_size > kMaxBlockSize) {
-    return invalid("block_size", args.block_size,
-                   std::to_string(step) + " to 256 in steps of " + std::to_string(step));
+  if (args.block_size % 8 != 0 || args.block_size < 8 || args.block_size > kMaxBlockSize) {
+    return invalid("block_size", args.block_size, "8 to 256 in steps of 8");
   }
   // The products of a column, of at most 128 * 15 each with 4-bit weights, are summed up as int32.
   constexpr int kMostInInt32 = 1 << 20;

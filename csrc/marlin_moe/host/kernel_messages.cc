@@ -21,6 +21,18 @@ std::string describe_kernel(const MoeGemmArgs& args, const MoeGemmConfig* config
          std::to_string(device.capability % 10);
 }
 
+// What else the arguments may say, where they ask for what the device's kernels of sm90 lack.
+static std::string without_atomic_reduce(const MoeGemmArgs& args, const DeviceInfo& device) {
+  MoeGemmArgs without = args;
+  without.atomic_reduce = false;
+  for (const BuiltTile& tile : built_tiles()) {
+    if (serves(tile, without, device) && !serves(tile, args, device)) {
+      return "; or leave atomic_reduce unset, which kernels of sm90 do not have";
+    }
+  }
+  return "";
+}
+
 // The block sizes that the arguments may have on a device, where theirs is none of them.
 static std::string other_block_sizes(const MoeGemmArgs& args, const DeviceInfo& device) {
   std::set<int> sizes;
@@ -53,6 +65,7 @@ Status no_kernel(const MoeGemmArgs& args, const MoeGemmConfig* config, const Dev
       message = "no kernel was built for " + what + built +
                 "; add its scheme to quant_schemes or extra_quant_schemes of the "
                 "marlin_moe_kernels target, or its family to cuda_archs";
+      message += without_atomic_reduce(args, device);
       if (config == nullptr) message += other_block_sizes(args, device);
   }
   return {StatusCode::kNoKernel, message};

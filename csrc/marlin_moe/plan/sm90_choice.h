@@ -114,9 +114,10 @@ inline double sm90_cost(const Sm90Problem& problem, const Sm90TileId& tile) {
 // something for each tile of the row, if the tile is one that waits for rows rather than for
 // weights: with many of them, most of them tokens.
 inline bool sm90_gathers_first(const Sm90Problem& problem, const Sm90TileId& tile) {
-  constexpr int kFewestTiles = 24;
+  // 8-bit rows are half as long to copy.
+  const int fewest_tiles = problem.a_bits == 8 ? 16 : 24;
   const int n_tiles = (problem.n + tile.thread_n - 1) / tile.thread_n;
-  return Sm90Tile::takes_staged_a(tile.rows, problem.a_bits) && n_tiles >= kFewestTiles &&
+  return Sm90Tile::takes_staged_a(tile.rows) && n_tiles >= fewest_tiles &&
          problem.ids >= 0.5 * tile.rows * problem.num_experts;
 }
 

@@ -84,10 +84,8 @@ struct Sm90Tile {
     return row * kStageRowBytes + (chunk ^ row % 8) * 16;
   }
   // Whether kernels of tiles with as many rows take A staged (prepare/stage_rows.h). Those with
-  // fewer wait for weights, not for A; 8-bit activations have not been measured with it.
-  static MARLIN_HOST_DEVICE constexpr bool takes_staged_a(int rows, int a_bits) {
-    return rows >= 96 && a_bits == 16;
-  }
+  // fewer wait for weights, not for A.
+  static MARLIN_HOST_DEVICE constexpr bool takes_staged_a(int rows) { return rows >= 96; }
   // Rows of A in a stage.
   MARLIN_HOST_DEVICE constexpr int a_bytes() const { return rows * kStageRowBytes; }
 

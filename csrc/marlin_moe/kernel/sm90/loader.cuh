@@ -45,12 +45,15 @@ class Loader {
   static constexpr Sm90Tile kTile = Traits::kTile;
   static constexpr int kChunks = Sm90Tile::kStageRowBytes / 16;  // that a stage has of a row of A
   static constexpr int kStageChunks = kTile.a_bytes() / 16;
+  // Warps of which one thread each has a share of a stage's bulk copies. One thread for all of them
+  // is the least work, but slower than the products of many rows of 8-bit activations.
+  static constexpr int kShares = Traits::kA8 && Traits::kStagedA ? Sm90Tile::kLoaders / 32 : 1;
   static constexpr int kRowsPerPass = Sm90Tile::kLoaders / kChunks;
   static constexpr int kPasses = (Traits::kRows + kRowsPerPass - 1) / kRowsPerPass;
   static_assert(kRowsPerPass == 16, "SharedLayout::init_barriers() counts the rows' first threads");
 
   __device__ __forceinline__ bool staged() const {
-    return Sm90Tile::takes_staged_a(Traits::kRows, kTile.a_bits) && params_.staged_a != nullptr;
+    return Traits::kStagedA && params_.staged_a != nullptr;
   }
 
   __device__ __forceinline__ bool in_tile(int pass) const {
@@ -97,9 +100,12 @@ class Loader {
     const SharedAddress full = shared_.stage_full(stage_.index);
     if (thread_ == 0) {
       arrive_and_expect(full, stage_bulk_bytes() + (staged() ? kTile.a_bytes() : 0));
-      if (staged()) copy_rows(k_stage, stage, full);
-      load_weights(k_stage, stage, full);
-      load_scales(k_stage, stage, full);
+    }
+    const int share = static_cast<int>(thread_) / 32;
+    if (thread_ % 32 == 0 && share < kShares) {
+      if (staged() && share == kShares - 1) copy_rows(k_stage, stage, full);
+      load_weights(k_stage, stage, full, share);
+      load_scales(k_stage, stage, full, (share + 1) % kShares);
     }
     if (staged()) {
       arrive(full);
@@ -142,23 +148,26 @@ class Loader {
            kTile.zero_point_rows() * (columns / 2);
   }
 
-  __device__ __forceinline__ void load_weights(int k_stage, SharedAddress stage,
-                                               SharedAddress full) const {
+  // Every kShares-th of a stage's blocks of weights, from the `share`-th on.
+  __device__ __forceinline__ void load_weights(int k_stage, SharedAddress stage, SharedAddress full,
+                                               int share) const {
     const std::int64_t row_bytes = static_cast<std::int64_t>(row_pieces()) * kTile.piece_bytes();
     const int first = k_stage * Sm90Tile::kStageBlocks;
     // Blocks of the stage beyond k are multiplied by zeros: any weights do there.
     const int last = Traits::kA8 ? params_.k / kTile.block_k() - first - 1 : Sm90Tile::kStageBlocks;
     const char* b = b_ + first * row_bytes;
 #pragma unroll
-    for (int i = 0; i < Sm90Tile::kStageBlocks; ++i) {
+    for (int j = 0; j < Sm90Tile::kStageBlocks; j += kShares) {
+      const int i = j + share;
       copy_bulk(stage + kTile.b_offset() + i * (kTile.pieces() * kTile.piece_bytes()),
                 b + min(i, last) * row_bytes,
                 columns_ / kTile.piece_columns() * kTile.piece_bytes(), full);
     }
   }
 
-  __device__ __forceinline__ void load_scales(int k_stage, SharedAddress stage,
-                                              SharedAddress full) const {
+  // The same of its rows of scales and zero points.
+  __device__ __forceinline__ void load_scales(int k_stage, SharedAddress stage, SharedAddress full,
+                                              int share) const {
     const int group =
         Traits::kGrouped ? k_stage * (kTile.stage_k() / 16) / max(Traits::kGroupBlocks, 1) : 0;
     // The stage's last row that the expert has. It stands for those beyond k, too.
@@ -168,14 +177,18 @@ class Loader {
         (static_cast<std::int64_t>(expert_) * params_.num_groups + group) * params_.n +
         first_column_;
 #pragma unroll
-    for (int i = 0; i < kTile.scale_rows(); ++i) {
+    for (int j = 0; j < kTile.scale_rows(); j += kShares) {
+      const int i = j + share;
+      if (kTile.scale_rows() % kShares != 0 && i >= kTile.scale_rows()) break;
       const std::int64_t from = first + static_cast<std::int64_t>(min(i, last)) * params_.n;
       copy_bulk(stage + kTile.scales_offset() + i * kTile.scale_row_bytes(),
                 static_cast<const char*>(params_.scales) + from * kTile.s_bits / 8,
                 columns_ * kTile.s_bits / 8, full);
     }
 #pragma unroll
-    for (int i = 0; i < kTile.zero_point_rows(); ++i) {
+    for (int j = 0; j < kTile.zero_point_rows(); j += kShares) {
+      const int i = j + share;
+      if (kTile.zero_point_rows() % kShares != 0 && i >= kTile.zero_point_rows()) break;
       const std::int64_t from = first + static_cast<std::int64_t>(min(i, last)) * params_.n;
       copy_bulk(stage + kTile.zero_points_offset() + i * kTile.zero_point_row_bytes(),
                 static_cast<const char*>(params_.zero_points) + from / 2, columns_ / 2, full);

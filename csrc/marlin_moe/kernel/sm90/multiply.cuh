@@ -24,8 +24,9 @@ class StageMultiplier {
   using Weights = WeightFragments<Traits>;
   static constexpr int kSumPower = Weights::kSumPower;
 
-  explicit __device__ __forceinline__ StageMultiplier(const SharedLayout<Traits>& shared)
-      : shared_(shared) {}
+  __device__ __forceinline__ StageMultiplier(const Params& params,
+                                             const SharedLayout<Traits>& shared)
+      : params_(params), shared_(shared) {}
 
   // Leaves the sums over `count` stages, at least one, in `sums`.
   __device__ __forceinline__ void run(int count, Sums<Traits>& sums) {
@@ -53,7 +54,7 @@ class StageMultiplier {
   __device__ __forceinline__ void begin_stage() {
     wait_barrier(shared_.stage_full(stage_.index), stage_.parity);
     load(0);
-    fence_async_proxy();
+    see_rows<Traits>(params_);
     prepare(0);
   }
   __device__ __forceinline__ void load(int block) {
@@ -111,6 +112,7 @@ class StageMultiplier {
 
   using Fragment = typename Weights::Fragment;
 
+  const Params& params_;
   const SharedLayout<Traits>& shared_;
   RingCursor<Traits::kStages> stage_;
   unsigned previous_;

@@ -9,8 +9,9 @@
 //
 //   batch 0, blocks 0 … 3 | scale, add | batch 1, blocks 0 … 3 | scale, add | next stage …
 //
-// A step is a batch's products with one block. The next step's weights are decoded meanwhile; while
-// a warpgroup waits to scale and add, the other one multiplies.
+// A step is a batch's products with one block. The next step's weights are decoded meanwhile, and
+// those of the step after it loaded; while a warpgroup waits to scale and add, the other one
+// multiplies.
 #pragma once
 
 #include "async_copy.cuh"
@@ -27,8 +28,9 @@ class StageMultiplier8 {
   // What a finished sum still has to be multiplied by, as a power of two.
   static constexpr int kSumPower = -WeightFragments8<Traits, 1>::kPower;
 
-  explicit __device__ __forceinline__ StageMultiplier8(const SharedLayout<Traits>& shared)
-      : shared_(shared) {}
+  __device__ __forceinline__ StageMultiplier8(const Params& params,
+                                              const SharedLayout<Traits>& shared)
+      : params_(params), shared_(shared) {}
 
   // Leaves the sums over `count` stages, at least one, in `sums`.
   __device__ __forceinline__ void run(int count, Sums<Traits>& sums) {
@@ -42,7 +44,9 @@ class StageMultiplier8 {
       for (int i = 0; i < Traits::kSums; ++i) run_sums_[j][i] = 0;
 
     begin_stage();
-    weights_.decode(packed_, fragments_[0]);
+#pragma unroll
+    for (int step = 0; step < kLoadAhead; ++step) load(step);
+    decode(0, shared_.stage(stage_.index));
 #pragma unroll 1
     for (int i = 0; i + 1 < count; ++i) multiply_stage</*kLast=*/false>(sums);
     multiply_stage</*kLast=*/true>(sums);
@@ -61,6 +65,9 @@ class StageMultiplier8 {
   static_assert(kSteps % 2 == 0, "a stage begins with the first fragment");
 
   using Weights = WeightFragments8<Traits, kBatch>;
+  // How many steps before its products a step's weights are loaded: one more where the registers
+  // suffice, so that decoding does not wait for shared memory.
+  static constexpr int kLoadAhead = kBatch * Weights::kWords <= 4 ? 2 : 1;
 
   static MARLIN_HOST_DEVICE constexpr int block_of(int step) {
     return step / (kRun * kBatches) * kRun + step % kRun;
@@ -73,20 +80,30 @@ class StageMultiplier8 {
   static MARLIN_HOST_DEVICE constexpr bool begins_run(int step) { return step % kRun == 0; }
   static MARLIN_HOST_DEVICE constexpr bool ends_run(int step) { return step % kRun == kRun - 1; }
 
-  // Waits for the stage at the cursor, and loads what its first step needs.
+  // Waits for the stage at the cursor.
   __device__ __forceinline__ void begin_stage() {
     wait_barrier(shared_.stage_full(stage_.index), stage_.parity);
-    load(0);
-    fence_async_proxy();
+    see_rows<Traits>(params_);
   }
+  // Loads the packed weights of a step of the stage at the cursor.
   __device__ __forceinline__ void load(int step) {
-    const SharedAddress stage = shared_.stage(stage_.index);
-    packed_ = Weights::load(stage, block_of(step), batch_of(step));
+    packed_[step % kLoadAhead] =
+        Weights::load(shared_.stage(stage_.index), block_of(step), batch_of(step));
+  }
+  __device__ __forceinline__ void decode(int step, SharedAddress stage) {
     if (begins_run(step)) weights_.load_zero_points(stage, row_of(step), batch_of(step));
+    typename Weights::Fragment& fragment = fragments_[step % 2];
+    weights_.decode(packed_[step % kLoadAhead], fragment);
+    // Keeps the compiler from decoding behind the wait for products.
+#pragma unroll
+    for (int j = 0; j < kBatch; ++j)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) asm volatile("" : "+r"(fragment[j][i]));
   }
 
-  // Multiplies the stage at the cursor, whose first fragment is decoded. Unless it is the tile's
-  // last one, the cursor is then at the next one, and its first fragment decoded.
+  // Multiplies the stage at the cursor, of whose steps kLoadAhead are loaded, and the first one is
+  // decoded. Unless it is the tile's last one, the cursor is then at the next one, of which the same
+  // holds.
   template <bool kLast>
   __device__ __forceinline__ void multiply_stage(Sums<Traits>& sums) {
     const unsigned index = stage_.index;
@@ -106,15 +123,14 @@ class StageMultiplier8 {
       if (Traits::kGrouped && ends_run(step)) {
         Weights::load_scales(stage, row_of(step), batch_of(step), scale);
       }
-      if (step + 1 < kSteps) {
-        load(step + 1);
-        wgmma_wait<1>();
-        weights_.decode(packed_, fragments_[(step + 1) % 2]);
-      } else if constexpr (!kLast) {
+      if (!kLast && step + kLoadAhead == kSteps) {
         stage_.advance();
         begin_stage();
+      }
+      if (!kLast || step + kLoadAhead < kSteps) load((step + kLoadAhead) % kSteps);
+      if (!kLast || step + 1 < kSteps) {
         wgmma_wait<1>();
-        weights_.decode(packed_, fragments_[0]);
+        decode((step + 1) % kSteps, step + 1 < kSteps ? stage : shared_.stage(stage_.index));
       }
       if (ends_run(step)) {
         wgmma_wait<0>();
@@ -147,10 +163,11 @@ class StageMultiplier8 {
     }
   }
 
+  const Params& params_;
   const SharedLayout<Traits>& shared_;
   RingCursor<Traits::kStages> stage_;
   Weights weights_;
-  typename Weights::Packed packed_;
+  typename Weights::Packed packed_[kLoadAhead];
   typename Weights::Fragment fragments_[2];
   std::uint32_t run_sums_[kBatch][Traits::kSums];
 };

@@ -7,6 +7,7 @@
 // multiplying warp arrives when it has read all.
 #pragma once
 
+#include "async_copy.cuh"
 #include "mbarrier.cuh"
 #include "sm90_traits.cuh"
 
@@ -75,6 +76,12 @@ struct SharedLayout {
     return base + kBarriersOffset + i * kBarrierBytes;
   }
 };
+
+// Lets wgmma see a stage's rows of A. Staged ones come through the proxy that it reads through.
+template <class Traits>
+__device__ __forceinline__ void see_rows(const Params& params) {
+  if (!Traits::kStagedA || params.staged_a == nullptr) fence_async_proxy();
+}
 
 // A place in a ring, and the parity of the round.
 template <int kSize>

@@ -31,7 +31,7 @@ __device__ __forceinline__ void run_multiplier(const Params& params,
                                                const TileWalk& walk) {
   using Multiplier =
       std::conditional_t<Traits::kA8, StageMultiplier8<Traits>, StageMultiplier<Traits>>;
-  Multiplier multiplier(shared);
+  Multiplier multiplier(params, shared);
   RingCursor<Sm90Tile::kTileSlots> slot;
   const int units = uniform(walk.units());
 #pragma unroll 1

@@ -43,6 +43,7 @@ struct Traits {
   static constexpr bool kNvfp4 = kSId == MARLIN_TYPE_NAMESPACE::kFE4M3fn.id();
   static constexpr bool kGlobalScale = kNvfp4 || kInt8;
   static constexpr bool kA8 = kTile.a_bits == 8;
+  static constexpr bool kStagedA = Sm90Tile::takes_staged_a(kRows);
   // Products of a warpgroup for each block of B, and sums that a thread has of each.
   static constexpr int kProducts = kTile.products();
   static constexpr int kSums = kRows / 2;
