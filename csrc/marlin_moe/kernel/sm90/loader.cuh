@@ -44,11 +44,12 @@ class Loader {
  private:
   static constexpr Sm90Tile kTile = Traits::kTile;
   static constexpr int kChunks = Sm90Tile::kStageRowBytes / 16;  // that a stage has of a row of A
+  static constexpr int kLoaders = Sm90Tile::kLoaders;
   static constexpr int kStageChunks = kTile.a_bytes() / 16;
   // Warps of which one thread each has a share of a stage's bulk copies. One thread for all of them
   // is the least work, but slower than the products of many rows of 8-bit activations.
-  static constexpr int kShares = Traits::kA8 && Traits::kStagedA ? Sm90Tile::kLoaders / 32 : 1;
-  static constexpr int kRowsPerPass = Sm90Tile::kLoaders / kChunks;
+  static constexpr int kShares = Traits::kA8 && Traits::kStagedA ? kLoaders / 32 : 1;
+  static constexpr int kRowsPerPass = kLoaders / kChunks;
   static constexpr int kPasses = (Traits::kRows + kRowsPerPass - 1) / kRowsPerPass;
   static_assert(kRowsPerPass == 16, "SharedLayout::init_barriers() counts the rows' first threads");
 
@@ -101,8 +102,8 @@ class Loader {
     if (thread_ == 0) {
       arrive_and_expect(full, stage_bulk_bytes() + (staged() ? kTile.a_bytes() : 0));
     }
-    const int share = static_cast<int>(thread_) / 32;
-    if (thread_ % 32 == 0 && share < kShares) {
+    const int share = kShares == 1 ? 0 : static_cast<int>(thread_) / 32;
+    if (thread_ % (kLoaders / kShares) == 0) {
       if (staged() && share == kShares - 1) copy_rows(k_stage, stage, full);
       load_weights(k_stage, stage, full, share);
       load_scales(k_stage, stage, full, (share + 1) % kShares);
