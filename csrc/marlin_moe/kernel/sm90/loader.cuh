@@ -46,6 +46,8 @@ class Loader {
   static constexpr int kChunks = Sm90Tile::kStageRowBytes / 16;  // that a stage has of a row of A
   static constexpr int kStageChunks = kTile.a_bytes() / 16;
   static constexpr int kRowsPerPass = Sm90Tile::kLoaders / kChunks;
+  // Tiles with as many rows seldom share their weights with another tile.
+  static constexpr int kMostRowsOnce = 32;
   static constexpr int kPasses = (Traits::kRows + kRowsPerPass - 1) / kRowsPerPass;
   static_assert(kRowsPerPass == 16, "SharedLayout::init_barriers() counts the rows' first threads");
 
@@ -151,9 +153,15 @@ class Loader {
     const char* b = b_ + first * row_bytes;
 #pragma unroll
     for (int i = 0; i < Sm90Tile::kStageBlocks; ++i) {
-      copy_bulk(stage + kTile.b_offset() + i * (kTile.pieces() * kTile.piece_bytes()),
-                b + min(i, last) * row_bytes,
-                columns_ / kTile.piece_columns() * kTile.piece_bytes(), full);
+      const SharedAddress to =
+          stage + kTile.b_offset() + i * (kTile.pieces() * kTile.piece_bytes());
+      const void* from = b + min(i, last) * row_bytes;
+      const unsigned bytes = columns_ / kTile.piece_columns() * kTile.piece_bytes();
+      if constexpr (Traits::kRows <= kMostRowsOnce) {
+        copy_bulk_once(to, from, bytes, full);
+      } else {
+        copy_bulk(to, from, bytes, full);
+      }
     }
   }
 
