@@ -21,10 +21,23 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-def test_a_module_beside_a_clone_under_tmp_builds_through_a_link(folder, monkeypatch):
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_a_module_beside_a_clone_under_tmp_builds_through_a_link(
+    mode, folder, tmp_path, monkeypatch
+):
     copy_tree(ROOT, folder / "clone")
     (folder / "link").symlink_to("clone")
-    module = folder / "link/e2e/smoke"
+    module = folder / "module"
+    copy_tree(folder / "clone/e2e/smoke", module)
+    text = (module / "MODULE.bazel").read_text()
+    (module / "MODULE.bazel").write_text(text.replace('path = "../.."', 'path = "../link"'))
+    # The Bazel that a machine with the internet has on PATH.
+    program = tmp_path / "bin/bazel"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nMARLIN_BAZELW=offline exec "{ROOT}/bazelw" "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("MARLIN_BAZELW", mode)
     monkeypatch.setenv("LC_ALL", "C")
     with own_server(folder / "link", module) as bazel:
         # The generator runs in a sandbox, and is in the clone.

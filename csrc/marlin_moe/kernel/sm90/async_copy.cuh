@@ -18,6 +18,18 @@ __device__ __forceinline__ void copy_bulk(SharedAddress to, const void* from, un
       : "memory");
 }
 
+// The same of bytes that are not read again soon: they are the first to leave L2.
+__device__ __forceinline__ void copy_bulk_once(SharedAddress to, const void* from, unsigned bytes,
+                                               SharedAddress barrier) {
+  asm volatile(
+      "{\n.reg .b64 policy;\n"
+      "createpolicy.fractional.L2::evict_first.b64 policy, 1.0;\n"
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1], %2, [%3], policy;\n}\n" ::"r"(to),
+      "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+
 // Copies four bytes.
 __device__ __forceinline__ void copy_async_4(SharedAddress to, const void* from) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;\n" ::"r"(to), "l"(from) : "memory");

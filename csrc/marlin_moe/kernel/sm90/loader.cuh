@@ -50,6 +50,8 @@ class Loader {
   // is the least work, but slower than the products of many rows of 8-bit activations.
   static constexpr int kShares = Traits::kA8 && Traits::kStagedA ? kLoaders / 32 : 1;
   static constexpr int kRowsPerPass = kLoaders / kChunks;
+  // Tiles with as many rows seldom share their weights with another tile.
+  static constexpr int kMostRowsOnce = 32;
   static constexpr int kPasses = (Traits::kRows + kRowsPerPass - 1) / kRowsPerPass;
   static_assert(kRowsPerPass == 16, "SharedLayout::init_barriers() counts the rows' first threads");
 
@@ -160,9 +162,15 @@ class Loader {
 #pragma unroll
     for (int j = 0; j < Sm90Tile::kStageBlocks; j += kShares) {
       const int i = j + share;
-      copy_bulk(stage + kTile.b_offset() + i * (kTile.pieces() * kTile.piece_bytes()),
-                b + min(i, last) * row_bytes,
-                columns_ / kTile.piece_columns() * kTile.piece_bytes(), full);
+      const SharedAddress to =
+          stage + kTile.b_offset() + i * (kTile.pieces() * kTile.piece_bytes());
+      const void* from = b + min(i, last) * row_bytes;
+      const unsigned bytes = columns_ / kTile.piece_columns() * kTile.piece_bytes();
+      if constexpr (Traits::kRows <= kMostRowsOnce) {
+        copy_bulk_once(to, from, bytes, full);
+      } else {
+        copy_bulk(to, from, bytes, full);
+      }
     }
   }
 
