@@ -114,8 +114,8 @@ struct MoeGemmConfig {
   // Pipeline stages that a block's share of the work may grow by so that it ends where a tile ends,
   // which saves an exchange of partial sums; -1: chosen from the tile. 0 with sm90
   int stripe_slack = -1;
-  // Tiles of sm90 with 96 rows or more: 1 copies the rows of A into the workspace first, in the order
-  // in which tiles take them; 0 gathers them anew for each tile; -1: chosen. Others: 0 or -1
+  // Tiles of sm90 with 96 rows or more: 1 copies the rows of A into the workspace first, in the
+  // order in which tiles take them; 0 gathers them anew for each tile; -1: chosen. Others: 0 or -1
   int gather_first = -1;
 };
 

@@ -365,7 +365,7 @@ def dirty_workspace(bench: Bench) -> str:
 
 
 def _adds_atomically(bench: Bench) -> bool:
-    """Whether a kernel with atomic additions was built: where there is sm90 alone, there is none."""
+    """Whether a kernel with atomic additions was built: sm90 has none."""
     problem = bench.problem(1, block_size=16)
     problem.args.atomic_reduce = 1
     status, _ = bench.library.choose_config(problem.args)

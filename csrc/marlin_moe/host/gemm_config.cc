@@ -167,9 +167,9 @@ static Status check_rest(const MoeGemmArgs& args, const MoeGemmConfig& given,
   }
   const bool staged = !stripes && Sm90Tile::takes_staged_a(args.block_size);
   if (given.gather_first < -1 || given.gather_first > (staged ? 1 : 0)) {
-    return invalid("config.gather_first", given.gather_first,
-                   staged ? "-1 (chosen), 0 or 1"
-                          : "-1 or 0: 1 is for tiles of sm90 with 96 rows or more");
+    return invalid(
+        "config.gather_first", given.gather_first,
+        staged ? "-1 (chosen), 0 or 1" : "-1 or 0: 1 is for tiles of sm90 with 96 rows or more");
   }
   if (!covers_k(*kernel.tile, args.k)) {
     return invalid("config.thread_k", given.thread_k, "a divisor of k = " + std::to_string(args.k));

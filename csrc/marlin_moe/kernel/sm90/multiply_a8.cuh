@@ -102,8 +102,8 @@ class StageMultiplier8 {
   }
 
   // Multiplies the stage at the cursor, of whose steps kLoadAhead are loaded, and the first one is
-  // decoded. Unless it is the tile's last one, the cursor is then at the next one, of which the same
-  // holds.
+  // decoded. Unless it is the tile's last one, the cursor is then at the next one, of which the
+  // same holds.
   template <bool kLast>
   __device__ __forceinline__ void multiply_stage(Sums<Traits>& sums) {
     const unsigned index = stage_.index;
