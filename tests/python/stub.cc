@@ -154,6 +154,13 @@ int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_t
   return a_type.size_bits() == 8 ? 16 : 8;
 }
 
+Status moe_gemm_block_size(const MoeGemmArgs& args, int* block_size) {
+  Line line("device_block_size");
+  add_problem(line, args);
+  *block_size = args.top_k > 1 ? 16 : 32;
+  return line.done();
+}
+
 Status moe_gemm_choose_config(const MoeGemmArgs& args, MoeGemmConfig* config) {
   Line line("moe_gemm_choose_config");
   add_problem(line, args);

@@ -9,9 +9,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "activations.h"
 #include "expert_weights.h"
@@ -35,6 +38,9 @@ struct Layer {
   int block_size = 0;   // 0: chosen for each call
   bool weight_input = false;
   std::optional<ActAndMulArgs> activation;  // none: GEMM 2 takes what GEMM 1 makes
+  // Those that were chosen, by rows and choices of a token: to choose takes longer than to launch.
+  mutable std::mutex mutex;
+  mutable std::map<std::pair<int, int>, int> chosen_sizes;
 
   int hidden() const { return gate_up->args.k; }
   int intermediate() const { return down->args.k; }
@@ -42,6 +48,41 @@ struct Layer {
   const ScalarType& a_type() const { return gate_up->args.a_type; }
   bool quantises() const { return a_type().size_bits() == 8; }
 };
+
+// Whether both GEMMs have kernels for a block size.
+static bool has_kernels(MoeGemmArgs gate_up, MoeGemmArgs down, int block_size) {
+  MoeGemmConfig config;
+  gate_up.block_size = down.block_size = block_size;
+  return moe_gemm_choose_config(gate_up, &config).ok() &&
+         moe_gemm_choose_config(down, &config).ok();
+}
+
+// The block size of a call, as the device's kernels for GEMM 1 have it, or those for GEMM 2.
+static int choose_block_size(const Layer& layer, int rows, int top_k) {
+  MoeGemmArgs gate_up = layer.gate_up->args;
+  MoeGemmArgs down = layer.down->args;
+  gate_up.m = rows;
+  gate_up.top_k = top_k;
+  down.m = rows * top_k;
+  for (const MoeGemmArgs& asked : {gate_up, down}) {
+    MoeGemmArgs spread = asked;
+    spread.num_experts = layer.num_experts;
+    int size = 0;
+    if (moe_gemm_block_size(spread, &size).ok() && has_kernels(gate_up, down, size)) return size;
+  }
+  return moe_gemm_block_size(rows, layer.num_experts, top_k, layer.a_type());
+}
+
+static int block_size(const Layer& layer, int rows, int top_k) {
+  if (layer.block_size > 0) return layer.block_size;
+  constexpr std::size_t kMost = 4096;
+  const std::lock_guard<std::mutex> lock(layer.mutex);
+  const std::pair<int, int> key{rows, top_k};
+  const auto found = layer.chosen_sizes.find(key);
+  if (found != layer.chosen_sizes.end()) return found->second;
+  if (layer.chosen_sizes.size() >= kMost) layer.chosen_sizes.clear();
+  return layer.chosen_sizes[key] = choose_block_size(layer, rows, top_k);
+}
 
 // Divides a buffer into pieces: first it is told of all of them, then asked for their addresses.
 class Pieces {
@@ -78,9 +119,8 @@ class Run {
       : layer_(layer), call_(call), x_(x), ids_(ids), weights_(weights), out_(out) {
     align_.num_ids = static_cast<int>(ids.elements());
     align_.num_experts = layer.num_experts;
-    align_.block_size = layer.block_size > 0 ? layer.block_size
-                                             : moe_gemm_block_size(rows(), layer.num_experts,
-                                                                   top_k(), layer.a_type());
+    call.stream();  // the choice is the device's
+    align_.block_size = block_size(layer, rows(), top_k());
     align_.drop_remote = true;
     align_.topk_ids = ids.data_as<const int>();
     align_.expert_map = layer.expert_map.data_as<const int>();
