@@ -20,11 +20,10 @@ import copy
 import sys
 import time
 
-import torch
-from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
-
 import marlin_moe
 import marlin_moe.torch
+import torch
+from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 _GROUP = 128
 _ZERO = 8  # INT4 weights are 0 ... 15 with this for zero
@@ -44,9 +43,7 @@ class Int4Experts(torch.nn.Module):
         self, hidden_states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
     ) -> torch.Tensor:
         """Runs the experts of [tokens, hidden]; transformers has int64 ids and 16-bit weights."""
-        result: torch.Tensor = self.experts(
-            hidden_states, top_k_weights.float(), top_k_index.int()
-        )
+        result: torch.Tensor = self.experts(hidden_states, top_k_weights.float(), top_k_index.int())
         return result
 
 

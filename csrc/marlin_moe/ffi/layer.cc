@@ -9,14 +9,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
-#include <utility>
 
 #include "activations.h"
+#include "configs.h"
 #include "expert_weights.h"
 #include "marlin_moe/host/arguments.h"
 #include "marlin_moe/host/cuda_status.h"
@@ -35,12 +33,9 @@ struct Layer {
   ffi::Optional<ffi::Tensor> expert_map_owner;
   Operand expert_map;
   int num_experts = 0;  // of all devices
-  int block_size = 0;   // 0: chosen for each call
   bool weight_input = false;
   std::optional<ActAndMulArgs> activation;  // none: GEMM 2 takes what GEMM 1 makes
-  // Those that were chosen, by rows and choices of a token: to choose takes longer than to launch.
-  mutable std::mutex mutex;
-  mutable std::map<std::pair<int, int>, int> chosen_sizes;
+  std::unique_ptr<LayerConfigs> configs;
 
   int hidden() const { return gate_up->args.k; }
   int intermediate() const { return down->args.k; }
@@ -48,41 +43,6 @@ struct Layer {
   const ScalarType& a_type() const { return gate_up->args.a_type; }
   bool quantises() const { return a_type().size_bits() == 8; }
 };
-
-// Whether both GEMMs have kernels for a block size.
-static bool has_kernels(MoeGemmArgs gate_up, MoeGemmArgs down, int block_size) {
-  MoeGemmConfig config;
-  gate_up.block_size = down.block_size = block_size;
-  return moe_gemm_choose_config(gate_up, &config).ok() &&
-         moe_gemm_choose_config(down, &config).ok();
-}
-
-// The block size of a call, as the device's kernels for GEMM 1 have it, or those for GEMM 2.
-static int choose_block_size(const Layer& layer, int rows, int top_k) {
-  MoeGemmArgs gate_up = layer.gate_up->args;
-  MoeGemmArgs down = layer.down->args;
-  gate_up.m = rows;
-  gate_up.top_k = top_k;
-  down.m = rows * top_k;
-  for (const MoeGemmArgs& asked : {gate_up, down}) {
-    MoeGemmArgs spread = asked;
-    spread.num_experts = layer.num_experts;
-    int size = 0;
-    if (moe_gemm_block_size(spread, &size).ok() && has_kernels(gate_up, down, size)) return size;
-  }
-  return moe_gemm_block_size(rows, layer.num_experts, top_k, layer.a_type());
-}
-
-static int block_size(const Layer& layer, int rows, int top_k) {
-  if (layer.block_size > 0) return layer.block_size;
-  constexpr std::size_t kMost = 4096;
-  const std::lock_guard<std::mutex> lock(layer.mutex);
-  const std::pair<int, int> key{rows, top_k};
-  const auto found = layer.chosen_sizes.find(key);
-  if (found != layer.chosen_sizes.end()) return found->second;
-  if (layer.chosen_sizes.size() >= kMost) layer.chosen_sizes.clear();
-  return layer.chosen_sizes[key] = choose_block_size(layer, rows, top_k);
-}
 
 // Divides a buffer into pieces: first it is told of all of them, then asked for their addresses.
 class Pieces {
@@ -120,7 +80,8 @@ class Run {
     align_.num_ids = static_cast<int>(ids.elements());
     align_.num_experts = layer.num_experts;
     call.stream();  // the choice is the device's
-    align_.block_size = block_size(layer, rows(), top_k());
+    config_ = layer.configs->get(rows(), top_k());
+    align_.block_size = config_.block_size;
     align_.drop_remote = true;
     align_.topk_ids = ids.data_as<const int>();
     align_.expert_map = layer.expert_map.data_as<const int>();
@@ -135,15 +96,15 @@ class Run {
                                                        rows(), x_.row_stride(), gate_up_values_)
                                             : x_.data();
     const std::int64_t stride = layer_.quantises() ? layer_.hidden() : x_.row_stride();
-    gemm("gate_up", *layer_.gate_up, source, rows(), stride, top_k(), layer_.weight_input,
-         gate_up_values_, pieces_.at<void>(gate_up_));
+    gemm("gate_up", *layer_.gate_up, config_.gate_up, source, rows(), stride, top_k(),
+         layer_.weight_input, gate_up_values_, pieces_.at<void>(gate_up_));
     if (layer_.activation) activate();
     const void* activated = pieces_.at<void>(layer_.activation ? activated_ : gate_up_);
     if (layer_.quantises()) {
       activated = quantise("down", *layer_.down, activated, align_.num_ids, layer_.intermediate(),
                            down_values_);
     }
-    gemm("down", *layer_.down, activated, align_.num_ids, layer_.intermediate(), 1,
+    gemm("down", *layer_.down, config_.down, activated, align_.num_ids, layer_.intermediate(), 1,
          !layer_.weight_input, down_values_, pieces_.at<void>(down_));
     sum();
   }
@@ -201,8 +162,9 @@ class Run {
     return args.out;
   }
 
-  void gemm(const char* step, const ExpertWeightsObj& weights, const void* a, int m,
-            std::int64_t stride, int top_k, bool weighted, const Quantised& quantised, void* c) {
+  void gemm(const char* step, const ExpertWeightsObj& weights,
+            const std::optional<MoeGemmConfig>& config, const void* a, int m, std::int64_t stride,
+            int top_k, bool weighted, const Quantised& quantised, void* c) {
     MoeGemmArgs args = weights.args;
     args.m = m;
     args.top_k = top_k;
@@ -215,7 +177,7 @@ class Run {
     args.expert_ids = align_.expert_ids;
     args.num_tokens_past_padded = align_.num_tokens_past_padded;
     args.c = c;
-    launch_gemm(call_, args, nullptr, step);
+    launch_gemm(call_, args, config ? &*config : nullptr, step);
   }
 
   void activate() {
@@ -250,6 +212,7 @@ class Run {
   const Operand& ids_;
   const Operand& weights_;
   void* out_;
+  LayerConfig config_;
   MoeAlignArgs align_;
   Pieces pieces_;
   std::size_t gate_up_ = 0, activated_ = 0, down_ = 0;
@@ -312,18 +275,16 @@ static void check_pair(const Layer& layer) {
   check(check_type("down: a_type", second.a_type, {first.a_type}));
 }
 
-// Asks for kernels of both GEMMs, so that a layer that has none is refused before any launch.
-static void check_kernels(const Layer& layer) {
-  Call call("gate_up", layer.gate_up->b);
+// Takes what calls are launched with, and asks for kernels of both GEMMs, so that a layer that has
+// none is refused before any launch.
+static void take_configs(Layer* layer, ffi::AnyView block_size, ffi::AnyView tuning) {
+  Call call("gate_up", layer->gate_up->b);
   call.stream();
-  for (const auto& [step, weights] :
-       {std::pair{"gate_up", layer.gate_up.get()}, std::pair{"down", layer.down.get()}}) {
-    MoeGemmArgs args = weights->args;
-    args.m = 1;
-    args.block_size = layer.block_size > 0 ? layer.block_size : 16;
-    MoeGemmConfig config;
-    check(moe_gemm_choose_config(args, &config), step);
-  }
+  layer->configs =
+      std::make_unique<LayerConfigs>(layer->gate_up->args, layer->down->args, layer->num_experts);
+  layer->configs->take_block_size(block_size);
+  layer->configs->check_kernels();
+  layer->configs->take_tuned(tuning);
 }
 
 static void take_experts(Layer* layer, ffi::AnyView num_experts, ffi::AnyView expert_map) {
@@ -348,32 +309,38 @@ static void take_experts(Layer* layer, ffi::AnyView num_experts, ffi::AnyView ex
 static ffi::Function moe_layer(ffi::AnyView gate_up, ffi::AnyView down, ffi::AnyView num_experts,
                                ffi::AnyView expert_map, ffi::AnyView block_size,
                                ffi::AnyView weight_input, ffi::AnyView activation,
-                               ffi::AnyView interleaved, ffi::AnyView alpha, ffi::AnyView limit) {
+                               ffi::AnyView interleaved, ffi::AnyView alpha, ffi::AnyView limit,
+                               ffi::AnyView tuning) {
   auto layer = std::make_shared<Layer>();
   layer->gate_up = to_weights("gate_up", gate_up);
   layer->down = to_weights("down", down);
   layer->activation = take_activation(activation, interleaved, alpha, limit, true);
   check_pair(*layer);
   take_experts(layer.get(), num_experts, expert_map);
-  if (block_size != nullptr) {
-    layer->block_size = to_int("block_size", block_size);
-    if (layer->block_size < 1) {
-      refuse("block_size", std::to_string(layer->block_size), "None, or a multiple of 8 from 8 on");
-    }
-  }
   layer->weight_input = to_bool("apply_router_weight_on_input", weight_input);
   if (layer->weight_input && layer->gate_up->args.bias != nullptr) {
     refuse("apply_router_weight_on_input", "True",
            "False where gate_up has a bias, which the weight would multiply as well");
   }
-  check_kernels(*layer);
+  take_configs(layer.get(), block_size, tuning);
   return ffi::Function::FromTyped(
       [layer](ffi::AnyView x, ffi::AnyView topk_weights, ffi::AnyView topk_ids, ffi::AnyView out) {
         return run_layer(*layer, x, topk_weights, topk_ids, out);
       });
 }
 
+// The block size that calls of a layer have, unless the caller or a measurement says another.
+static int layer_block_size(ffi::AnyView gate_up, ffi::AnyView down, ffi::AnyView num_experts,
+                            ffi::AnyView rows, ffi::AnyView top_k) {
+  const auto first = to_weights("gate_up", gate_up), second = to_weights("down", down);
+  Call call("gate_up", first->b);
+  call.stream();
+  LayerConfigs configs(first->args, second->args, to_int("num_experts", num_experts));
+  return configs.get(to_int("rows", rows), to_int("top_k", top_k)).block_size;
+}
+
 }  // namespace binding
 }  // namespace marlin_moe
 
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(layer_block_size, marlin_moe::binding::layer_block_size)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(moe_layer, marlin_moe::binding::moe_layer)
