@@ -272,6 +272,10 @@ static void check_pair(const Layer& layer) {
     same("gate_up: n", first.n, second.k, ", the k of down, where there is no activation");
   }
   check(check_type("down: c_type", second.c_type, {first.c_type}));
+  if (first.a_type.size_bits() == 16) {
+    check(check_type("gate_up: a_type", first.a_type, {first.c_type},
+                     " in a layer, whose GEMMs have one type,"));
+  }
   check(check_type("down: a_type", second.a_type, {first.a_type}));
 }
 
