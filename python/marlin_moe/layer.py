@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ._function import Function, needed
+from ._library import function
 from ._tuning_file import tuned
 from .errors import invalid
 from .weights import ExpertWeights
@@ -92,6 +93,7 @@ class MoeLayer:
                 )
         if interleaved is True and gate_up.column_parts == 2:
             raise invalid("interleaved", True, "False: gate_up was prepared with gates first")
+        found = tuned(tuning, gate_up, down, num_experts)
         called = _moe_layer(
             gate_up.handle,
             down.handle,
@@ -103,13 +105,34 @@ class MoeLayer:
             interleaved,
             alpha,
             limit,
-            tuned(tuning, gate_up, down, num_experts),
+            found,
         )
+        self._block_size = block_size
+        self._tuned = found
         self.gate_up = gate_up
         self.down = down
         self.num_experts = num_experts
         self.expert_map = expert_map
         self._run = Function(called, "x", "topk_weights", "topk_ids", "out")
+
+    def block_size(self, tokens: int, top_k: int) -> int:
+        """Returns the ids of a block in calls with so many tokens, for moe_align() and moe_gemm().
+
+        Args:
+          tokens: rows of x.
+          top_k: experts of a token.
+        """
+        return int(
+            function("layer_block_size")(
+                self.gate_up.handle,
+                self.down.handle,
+                self.num_experts,
+                self._block_size,
+                self._tuned,
+                tokens,
+                top_k,
+            )
+        )
 
     def __call__(self, x: Any, topk_weights: Any, topk_ids: Any, *, out: Any = None) -> Any:
         """Runs the experts.

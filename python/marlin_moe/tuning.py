@@ -134,11 +134,14 @@ class _Measurement:
 
     def _built_in(self) -> dict[str, Any]:
         """Measures what the layer does without a file."""
+        layer = self._layer
         size = int(
             function("layer_block_size")(
-                self._layer.gate_up.handle,
-                self._layer.down.handle,
+                layer.gate_up.handle,
+                layer.down.handle,
                 self._num_experts,
+                None,
+                None,
                 *self._ids.shape,
             )
         )

@@ -252,7 +252,7 @@ def from_cupy(layer: Layer, tokens: Tokens) -> torch.Tensor:
 
     package, shape = layer._package, layer.shape
     gate_up, down = layer.prepared
-    size = package.moe_gemm_block_size(tokens.x.shape[0], shape.experts, shape.top_k, "kBFloat16")
+    size = layer.experts.block_size(*tokens.ids.shape)
     torch.cuda.synchronize()
     with cupy.cuda.Stream(non_blocking=True) as stream:
         ids = cupy.from_dlpack(tokens.ids) + cupy.int32(0)
@@ -270,8 +270,7 @@ def from_cupy(layer: Layer, tokens: Tokens) -> torch.Tensor:
 def step_by_step(layer: Layer, tokens: Tokens) -> torch.Tensor:
     package, shape = layer._package, layer.shape
     gate_up, down = layer.prepared
-    m = tokens.x.shape[0]
-    size = package.moe_gemm_block_size(m, shape.experts, shape.top_k, "kBFloat16")
+    size = layer.experts.block_size(*tokens.ids.shape)
     blocks = package.moe_align(tokens.ids, num_experts=shape.experts, block_size=size)
     both = package.moe_gemm(tokens.x, gate_up, blocks, top_k=shape.top_k)
     inner = package.silu_and_mul(both)
@@ -469,8 +468,7 @@ def time_tokens(layer: Layer, tokens: Tokens) -> dict[str, float]:
     package, shape = layer._package, layer.shape
     out = torch.empty_like(tokens.x)
     graph = Graph(layer, tokens)
-    m = tokens.x.shape[0]
-    size = package.moe_gemm_block_size(m, shape.experts, shape.top_k, "kBFloat16")
+    size = layer.experts.block_size(*tokens.ids.shape)
     blocks = package.moe_align(tokens.ids, num_experts=shape.experts, block_size=size)
     both = package.moe_gemm(tokens.x, layer.prepared[0], blocks, top_k=shape.top_k)
     inner = package.silu_and_mul(both)

@@ -178,8 +178,16 @@ def test_the_block_size_is_the_devices_or_the_callers(stub: Stub) -> None:
     assert (asked["name"], asked["device"]) == ("device_block_size", 0)
     assert (asked["m"], asked["num_experts"], asked["top_k"]) == (M, 64, TOP_K)
     assert (asked["n"], asked["k"], asked["a_type"]) == (2 * INNER, HIDDEN, "kBFloat16")
-    make(block_size=48)(**tokens())
+    assert layer.block_size(M, TOP_K) == 16
+    layer = make(block_size=48)
+    assert layer.block_size(M, TOP_K) == 48
+    layer(**tokens())
     assert {fields["block_size"] for name, fields in stub.calls() if name in LAUNCHES[:2]} == {48}
+    for given in ((0, TOP_K), (M, None)):
+        with pytest.raises(
+            InvalidArgumentError, match=r"^(tokens = 0|top_k = None) is not allowed"
+        ):
+            layer.block_size(*given)  # type: ignore[arg-type]
 
 
 def test_a_block_size_is_chosen_once_for_a_number_of_tokens(stub: Stub) -> None:

@@ -88,6 +88,7 @@ def test_a_layer_takes_what_is_measured_for_the_closest_number_of_tokens(
         first, second = run(stub, layer, m)
         assert (first["block_size"], config_of(first)) == wanted
         assert (second["block_size"], config_of(second)) == (wanted[0], down)
+        assert layer.block_size(m, TOP_K) == wanted[0]
     for gemm in run(stub, layer, 64, top_k=2):  # nobody has measured that
         assert (gemm["block_size"], config_of(gemm)) == (BUILT_IN, None)
     assert {gemm["block_size"] for gemm in run(stub, make(tuning=file, block_size=48), 64)} == {48}

@@ -333,14 +333,24 @@ static ffi::Function moe_layer(ffi::AnyView gate_up, ffi::AnyView down, ffi::Any
       });
 }
 
-// The block size that calls of a layer have, unless the caller or a measurement says another.
+// The block size that calls of a layer have.
 static int layer_block_size(ffi::AnyView gate_up, ffi::AnyView down, ffi::AnyView num_experts,
-                            ffi::AnyView rows, ffi::AnyView top_k) {
+                            ffi::AnyView block_size, ffi::AnyView tuning, ffi::AnyView rows,
+                            ffi::AnyView top_k) {
   const auto first = to_weights("gate_up", gate_up), second = to_weights("down", down);
   Call call("gate_up", first->b);
   call.stream();
-  LayerConfigs configs(first->args, second->args, to_int("num_experts", num_experts));
-  return configs.get(to_int("rows", rows), to_int("top_k", top_k)).block_size;
+  const int experts =
+      num_experts == nullptr ? first->args.num_experts : to_int("num_experts", num_experts);
+  LayerConfigs configs(first->args, second->args, experts);
+  configs.take_block_size(block_size);
+  configs.take_tuned(tuning);
+  const auto positive = [](const char* name, ffi::AnyView given) {
+    const int number = to_int(name, given);
+    if (number < 1) refuse(name, std::to_string(number), "1 or more");
+    return number;
+  };
+  return configs.get(positive("tokens", rows), positive("top_k", top_k)).block_size;
 }
 
 }  // namespace binding
