@@ -13,7 +13,7 @@ import marlin_moe
 import pytest
 from conftest import Stub
 from frameworks import Tensor
-from marlin_moe import ExpertWeights, InvalidArgumentError, MoeLayer
+from marlin_moe import ExpertWeights, InvalidArgumentError, MoeLayer, _tuning_file
 
 EXPERTS, HIDDEN, INNER, TOP_K = 16, 256, 128, 4
 NO_KERNEL = 3
@@ -131,6 +131,18 @@ def test_a_file_that_changes_is_read_again(stub: Stub, tmp_path: Path) -> None:
     assert run(stub, make(tuning=file), 4)[0]["block_size"] == SMALL[0]
     write(tmp_path, content(choice(4, LARGE)))
     assert run(stub, make(tuning=file), 4)[0]["block_size"] == LARGE[0]
+
+
+def test_arrays_of_jax_have_the_librarys_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = type("Call", (), {"__module__": "marlin_moe._jax"})
+    traced = types.SimpleNamespace(handle=call())
+    file = write(tmp_path, content(choice(4)))
+    with pytest.raises(InvalidArgumentError, match=r"^tuning = .* is not allowed; allowed: None"):
+        _tuning_file.tuned(file, traced, traced, None)
+    monkeypatch.setenv("MARLIN_MOE_TUNING", file)
+    assert _tuning_file.tuned(None, traced, traced, None) is None
 
 
 BAD: dict[str, Any] = {
