@@ -17,6 +17,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "scalar_type.hpp"
 #include "status.h"
@@ -141,6 +142,16 @@ Status moe_gemm_block_size(const MoeGemmArgs& args, int* block_size);
 // 8-bit activations have kernels from 16 on. 0, which no function takes, where m, num_experts,
 // top_k or a_type is none that a call may have.
 int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_type);
+
+// A kernel to launch a GEMM with: the rows of its tile, and what moe_gemm() takes with them.
+struct MoeGemmTile {
+  int block_size;
+  MoeGemmConfig config;
+};
+
+// Sets *tiles to those that have a kernel for these arguments on the current device, for programs
+// that measure which is the fastest. Pointers and args.block_size are not looked at.
+Status moe_gemm_tiles(const MoeGemmArgs& args, std::vector<MoeGemmTile>* tiles);
 
 // Sets *config to the configuration that moe_gemm() uses for these arguments.
 Status moe_gemm_choose_config(const MoeGemmArgs& args, MoeGemmConfig* config);

@@ -69,6 +69,7 @@ from .prepare import (
     sort_rows_by_group,
 )
 from .scalar_type import ScalarType
+from .tuning import tune
 from .weights import GROUP_SIZE_ACT_ORDER, GROUP_SIZE_CHANNEL, ExpertWeights
 
 __version__ = "0.1.0"
@@ -114,4 +115,5 @@ __all__ = [
     "sort_rows_by_group",
     "swigluoai_and_mul",
     "topk_sum",
+    "tune",
 ]

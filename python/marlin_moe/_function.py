@@ -27,7 +27,7 @@ class Function:
           arguments: their names, for messages.
         """
         self._name = self._called = called
-        self._traced = _of_jax(called)
+        self._traced = of_jax(called)
         self._arguments = arguments
 
     def __call__(self, *given: Any) -> Any:
@@ -38,7 +38,7 @@ class Function:
         """
         first = given[0]
         exchanges = hasattr(type(first), "__dlpack_c_exchange_api__")
-        if self._traced or (not exchanges and _of_jax(first)):
+        if self._traced or (not exchanges and of_jax(first)):
             from . import _jax
 
             return _jax.call(self._name, self._arguments, given)
@@ -81,7 +81,7 @@ def _root(value: object) -> str:
     return type(value).__module__.partition(".")[0]
 
 
-def _of_jax(value: object) -> bool:
+def of_jax(value: object) -> bool:
     """Whether a value is an array of JAX, or made of some."""
     return _root(value) in ("jax", "jaxlib") or type(value).__module__ == "marlin_moe._jax"
 

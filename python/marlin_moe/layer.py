@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ._function import Function, needed
+from ._library import function
+from ._tuning_file import tuned
 from .errors import invalid
 from .weights import ExpertWeights
 
@@ -20,6 +22,7 @@ _moe_layer = Function(
     "interleaved",
     "alpha",
     "limit",
+    "tuning",
 )
 
 
@@ -31,6 +34,12 @@ class MoeLayer:
     with the three matrices of expert topk_ids[t, j]. A call launches five kernels (seven with 8-bit
     activations): align tokens to experts, GEMM 1 (gate and up side by side), the activation, GEMM 2
     (down), sum.
+
+    Attributes:
+      gate_up: as it was given, as are the following.
+      down: weights of GEMM 2.
+      num_experts: experts of all devices.
+      expert_map: local expert of each.
     """
 
     def __init__(
@@ -46,6 +55,7 @@ class MoeLayer:
         interleaved: bool = False,
         alpha: float | None = None,
         limit: float | None = None,
+        tuning: str | None = None,
     ) -> None:
         """Checks that the weights are of one layer, and that there are kernels for them.
 
@@ -58,7 +68,8 @@ class MoeLayer:
             `expert_map`.
           expert_map: int32 [num_experts], expert parallelism: local expert of each, -1 for those
             elsewhere. Results then are this device's part of the sum.
-          block_size: ids of a block; None: as moe_gemm_block_size() says.
+          block_size: ids of a block; None: as tuning says, or that of the kernel which is likely to
+            be the fastest on the device.
           apply_router_weight_on_input: whether topk_weights multiply the input of GEMM 1 rather
             than the output of GEMM 2, as in Llama 4.
           activation: between the GEMMs: `silu`, as silu_and_mul() computes it, `gelu`, `gelu_tanh`
@@ -68,6 +79,8 @@ class MoeLayer:
             preparation: the from_ functions put gates first.
           alpha: of `swigluoai`; None: 1.702.
           limit: likewise; None: 7.
+          tuning: file that tune() has written; None: the one that the environment variable
+            MARLIN_MOE_TUNING names. Layers that it does not know have the library's choice.
         """
         gated = activation != "none"
         for name, weights, parts in (("gate_up", gate_up, 1 + gated), ("down", down, 1)):
@@ -80,6 +93,7 @@ class MoeLayer:
                 )
         if interleaved is True and gate_up.column_parts == 2:
             raise invalid("interleaved", True, "False: gate_up was prepared with gates first")
+        found = tuned(tuning, gate_up, down, num_experts)
         called = _moe_layer(
             gate_up.handle,
             down.handle,
@@ -91,8 +105,34 @@ class MoeLayer:
             interleaved,
             alpha,
             limit,
+            found,
         )
+        self._block_size = block_size
+        self._tuned = found
+        self.gate_up = gate_up
+        self.down = down
+        self.num_experts = num_experts
+        self.expert_map = expert_map
         self._run = Function(called, "x", "topk_weights", "topk_ids", "out")
+
+    def block_size(self, tokens: int, top_k: int) -> int:
+        """Returns the ids of a block in calls with so many tokens, for moe_align() and moe_gemm().
+
+        Args:
+          tokens: rows of x.
+          top_k: experts of a token.
+        """
+        return int(
+            function("layer_block_size")(
+                self.gate_up.handle,
+                self.down.handle,
+                self.num_experts,
+                self._block_size,
+                self._tuned,
+                tokens,
+                top_k,
+            )
+        )
 
     def __call__(self, x: Any, topk_weights: Any, topk_ids: Any, *, out: Any = None) -> Any:
         """Runs the experts.
@@ -126,6 +166,7 @@ def fused_moe(
     interleaved: bool = False,
     alpha: float | None = None,
     limit: float | None = None,
+    tuning: str | None = None,
     out: Any = None,
 ) -> Any:
     """Runs the experts of a MoE layer that is made for this call; see MoeLayer.
@@ -144,6 +185,7 @@ def fused_moe(
       interleaved: whether gates are the even columns of gate_up.
       alpha: of `swigluoai`.
       limit: likewise.
+      tuning: file that tune() has written.
       out: where the result goes.
 
     Returns:
@@ -160,5 +202,6 @@ def fused_moe(
         interleaved=interleaved,
         alpha=alpha,
         limit=limit,
+        tuning=tuning,
     )
     return layer(x, topk_weights, topk_ids, out=out)

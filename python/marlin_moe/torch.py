@@ -10,12 +10,18 @@ Importing defines torch.ops.marlin_moe.moe_align, .moe_gemm, .silu_and_mul, .gel
 functions of the same names, but for objects, of which they take the fields: for ExpertWeights `b`,
 `scales`, `b_type` ...; in fused_moe `gate_up_b`, `down_b` ...; for an Alignment its three lists and
 `block_size`. Results always are new tensors. Nothing has a gradient.
+
+In torch.compile's graphs a module Experts is the operator torch.ops.marlin_moe.experts, which is
+told two tensors of the module and finds it by them: it costs a fraction of fused_moe, with its
+forty arguments and a new layer for each call. Graphs of torch.export hold fused_moe.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import operator
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +29,7 @@ import torch
 
 import marlin_moe
 
+from .errors import invalid
 from .layer import MoeLayer
 from .weights import ExpertWeights
 
@@ -86,11 +93,13 @@ def _define(
     """
     arguments = sorted(arguments, key=lambda argument: "=" in argument)
     names = [argument.partition("=")[0].split()[-1] for argument in arguments]
-    tags = _KEEPS_MEMORY if name in ("moe_gemm", "fused_moe") else _TAGS
+    tags = _KEEPS_MEMORY if name in ("moe_gemm", "fused_moe", "experts") else _TAGS
     _library.define(f"{name}({', '.join(arguments)}) -> {results}", tags=tags)
     qualified = f"marlin_moe::{name}"
 
     def named(function: Callable[..., Any]) -> Callable[..., Any]:
+        if list(inspect.signature(function).parameters) == names:
+            return function  # takes them in order
         return lambda *given, **more: function(**dict(zip(names, given, strict=False)), **more)
 
     def backward(context: Any, *gradients: Any) -> Any:
@@ -243,8 +252,50 @@ _define(
 )
 
 
+# The modules that there are, and those that were found by what the operator knows of them: where
+# the weights of both GEMMs are, and the options, which all layers of a model may share.
+_modules: weakref.WeakSet[Experts] = weakref.WeakSet()
+_found: weakref.WeakValueDictionary[tuple[int, int, str], Experts] = weakref.WeakValueDictionary()
+
+
+def _experts(
+    x: Any, topk_weights: Any, topk_ids: Any, gate_up_b: Any, down_b: Any, options: str
+) -> Any:
+    key = (gate_up_b.data_ptr(), down_b.data_ptr(), options)
+    module = _found.get(key)
+    if module is None or module._key() != key:  # it may have got other buffers
+        module = next((each for each in _modules if each._key() == key), None)
+        if module is None:
+            raise invalid("gate_up_b", "another tensor", "that of a module Experts in use")
+        _found[key] = module
+    return module._prepared()(x, topk_weights, topk_ids)
+
+
+def _experts_shape(x: Any, **others: Any) -> Any:
+    return x.new_empty(x.shape)
+
+
+_define(
+    "experts",
+    [
+        "Tensor x",
+        "Tensor topk_weights",
+        "Tensor topk_ids",
+        "Tensor gate_up_b",
+        "Tensor down_b",
+        "str options",
+    ],
+    "Tensor",
+    _experts,
+    _experts_shape,
+)
+
+
 class Experts(torch.nn.Module):
-    """The experts of a MoE layer as a module, whose buffers are the tensors of the weights."""
+    """The experts of a MoE layer as a module, whose buffers are the tensors of the weights.
+
+    It can be copied, pickled, moved and given other buffers, like any module.
+    """
 
     def __init__(self, gate_up: ExpertWeights, down: ExpertWeights, **options: Any) -> None:
         """Takes what MoeLayer takes, and checks it as that does."""
@@ -255,8 +306,33 @@ class Experts(torch.nn.Module):
                 self._keep(f"{prefix}_{field.name}", getattr(weights, field.name))
         for name, value in options.items():
             self._keep(name, value)
-        self._layer = MoeLayer(gate_up, down, **options)
+        self._layer: MoeLayer | None = MoeLayer(gate_up, down, **options)
         self._made_of = tuple(self._buffers.values())
+        self._options = repr(self._constants)
+        self._enter()
+
+    def _enter(self) -> None:
+        """Lets the operator find the module, and no other that has the same weights in part."""
+        mine = tuple(self._buffers.values())
+        while any(
+            each._key() == self._key() and not all(map(operator.is_, mine, each._buffers.values()))
+            for each in _modules
+        ):
+            self._options += "'"
+        _modules.add(self)
+
+    def _key(self) -> tuple[int, int, str]:
+        gate_up, down = (self._buffers[f"{matrix}_b"] for matrix in _MATRICES)
+        return gate_up.data_ptr(), down.data_ptr(), self._options
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns what copies have in common: the layer is made again, from their own buffers."""
+        return {**self.__dict__, "_layer": None, "_made_of": ()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes the state of another module."""
+        super().__setstate__(state)
+        self._enter()
 
     def _keep(self, name: str, value: Any) -> None:
         if isinstance(value, torch.Tensor):
@@ -267,20 +343,27 @@ class Experts(torch.nn.Module):
     def _prepared(self) -> MoeLayer:
         """Returns the layer, made again if a buffer is another tensor than it was."""
         buffers = tuple(self._buffers.values())
-        if any(mine is not other for mine, other in zip(buffers, self._made_of, strict=True)):
+        layer = self._layer
+        same = map(operator.is_, buffers, self._made_of)
+        if layer is None or not all(same):
             given = {**self._buffers, **self._constants}
             gate_up, down = (_weights(given, f"{matrix}_") for matrix in _MATRICES)
-            self._layer, self._made_of = MoeLayer(gate_up, down, **given), buffers
-        return self._layer
+            layer = MoeLayer(gate_up, down, **given)
+            self._layer, self._made_of = layer, buffers
+        return layer
 
     def forward(
         self, x: torch.Tensor, topk_weights: torch.Tensor, topk_ids: torch.Tensor
     ) -> torch.Tensor:
         """Runs the experts, as a call of MoeLayer does."""
         result: torch.Tensor
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_exporting():
             result = torch.ops.marlin_moe.fused_moe(
                 x, topk_weights, topk_ids, **self._buffers, **self._constants
+            )
+        elif torch.compiler.is_compiling():
+            result = torch.ops.marlin_moe.experts(
+                x, topk_weights, topk_ids, self.gate_up_b, self.down_b, self._options
             )
         else:
             result = self._prepared()(x, topk_weights, topk_ids)

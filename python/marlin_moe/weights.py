@@ -50,9 +50,11 @@ class ExpertWeights:
 
       gate_up: for one mapping that has gate and up: `concatenated`, gate in the first half of the
         columns, or `interleaved`, gate in the even ones; None: it is another matrix.
-      a_type: activations to prepare for: `kS8`, `kFE4M3fn`, or None: those of 16 bits.
-      c_type: type of results, and of 16-bit activations. Scales and biases are converted to it;
-        ones that it cannot hold are refused.
+      a_type: activations to prepare for: `kS8`, `kFE4M3fn`, or None: those of c_type. `kFloat16`
+        beside c_type `kBFloat16`, and the other way round, are for moe_gemm(), and for kernels of
+        a scheme of one's own.
+      c_type: type of results. Scales and biases are converted to it; ones that it cannot hold are
+        refused.
       n, k: sizes to fill up to with zeros; None: what the GEMM takes, where each of gate and up is
         filled up as the rows of a down projection with the same groups are.
 
@@ -62,7 +64,8 @@ class ExpertWeights:
       b_type: type of the weights: `kU4`, `kU4B8`, `kU8B128`, `kFE4M3fn` or `kFE2M1f`.
       group_size: rows that share a scale: 16, 32, 64, 128; GROUP_SIZE_CHANNEL or
         GROUP_SIZE_ACT_ORDER.
-      a_type: activations that they were prepared for: `kS8`, `kFE4M3fn`, or None: those of 16 bits.
+      a_type: activations that they were prepared for: `kS8`, `kFE4M3fn`, `kFloat16`, `kBFloat16`,
+        or None: those of c_type.
       c_type: type of results that they were prepared for; None: that of 16-bit scales, `kBFloat16`
         for MXFP4. NVFP4 needs the one that scale_global_scales() was given.
       s_type: type of the scales; None: the dtype of the tensor.

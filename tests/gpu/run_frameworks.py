@@ -14,6 +14,7 @@ out: the last line names the parts that ran. Exit status 1 if anything is not as
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import functools
 import importlib
@@ -282,7 +283,8 @@ class Block(torch.nn.Module):
 
 def check_operators(package: Any, layer: Layer, thorough: bool) -> Iterator[Check]:
     """The operators of torch.ops, by themselves and under opcheck."""
-    importlib.import_module("marlin_moe.torch")
+    front = importlib.import_module("marlin_moe.torch")
+    experts = front.Experts(*prepared(package, layer))
     operators = torch.ops.marlin_moe
     gate_up, down = fields_of(layer.gate_up), fields_of(layer.down)
     both = {f"gate_up_{name}": value for name, value in gate_up.items()}
@@ -308,11 +310,14 @@ def check_operators(package: Any, layer: Layer, thorough: bool) -> Iterator[Chec
         ("swigluoai_and_mul", (rows,), {"limit": 2.0, "interleaved": True}),
         ("topk_sum", (inner, _TOP_K), {"topk_ids": layer.ids, "num_experts": _EXPERTS}),
         ("fused_moe", layer.tokens, both),
+        ("experts", (*layer.tokens, experts.gate_up_b, experts.down_b, experts._options), {}),
     ]
     if scales:
         samples.append(("quantize_activations", (layer.x, layer.key.a_type), {}))
     for name, arguments, options in samples if thorough else []:
         tests = list(_OPCHECKS)
+        if name == "experts":  # others call it with copies of weights, which no module has
+            tests = ["test_autograd_registration"]
         if name == "moe_align":  # what lies behind the entries in use differs from call to call
             tests.remove("test_aot_dispatch_dynamic")
         if name == "moe_gemm" and source.dtype is torch.float8_e4m3fn:
@@ -342,6 +347,18 @@ def check_compiled(package: Any, layer: Layer) -> Iterator[Check]:
                 errors = compare(compiled(layer.x[:m]).clone(), wanted.float())
                 detail = f"mean error {errors.mean:.5f}, largest {errors.largest:.4f}"
                 yield f"torch.compile {mode}, {m} tokens", errors.mean < 0.01, detail
+        exported = torch.export.export(block, (layer.x,))
+        holds = any("fused_moe" in str(node.target) for node in exported.graph.nodes)
+        errors = compare(exported.module()(layer.x), block(layer.x).float())
+        yield "torch.export", holds and errors.mean < 0.01, f"mean error {errors.mean:.5f}"
+        other = Block(package, layer)
+        before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        torch._dynamo.reset()
+        for each in (block, other):
+            each.compile(fullgraph=True)
+            errors = compare(each(layer.x), each.forward(layer.x).float())
+        graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"] - before
+        yield "two compiled blocks share a graph", graphs == 1, f"{graphs} graphs"
     inputs = (layer.x.clone().requires_grad_(True), *layer.tokens[1:])
     options = {**block.experts._buffers, **block.experts._constants}
     for name, run in (
@@ -365,6 +382,17 @@ def check_streams(package: Any, layer: Layer) -> Iterator[Check]:
     moved = front.Experts(*prepared(package, layer))
     moved.load_state_dict({k: v.clone() for k, v in experts.state_dict().items()}, assign=True)
     yield same("a module with other buffers", moved(*layer.tokens), wanted)
+    copied = copy.deepcopy(experts)
+    found_by = (copied.gate_up_b, copied.down_b, copied._options)
+    found = torch.ops.marlin_moe.experts(*layer.tokens, *found_by)
+    yield same("a copy of a module, by its weights", found, wanted)
+    del copied
+    try:
+        torch.ops.marlin_moe.experts(*layer.tokens, *found_by)
+    except package.InvalidArgumentError as error:
+        yield "a module that is gone is refused", "gate_up_b = " in str(error), str(error)
+    else:
+        yield "a module that is gone is refused", False, "it was not"
     streams = [torch.cuda.Stream(), torch.cuda.Stream()]
     torch.cuda.synchronize()
     results = []
@@ -383,13 +411,21 @@ def time_operators(package: Any, layer: Layer) -> dict[str, float]:
     experts = front.Experts(*prepared(package, layer))
     direct = package.MoeLayer(*prepared(package, layer))
     options = {**experts._buffers, **experts._constants}
-    operator = torch.ops.marlin_moe.fused_moe
-    with torch.no_grad():
-        return {
-            "layer_host_us": host_microseconds(lambda: direct(*layer.tokens)),
-            "module_host_us": host_microseconds(lambda: experts(*layer.tokens)),
-            "operator_host_us": host_microseconds(lambda: operator(*layer.tokens, **options)),
-        }
+    whole, by_weights = torch.ops.marlin_moe.fused_moe.default, torch.ops.marlin_moe.experts.default
+    calls: dict[str, Callable[[], Any]] = {
+        "layer": lambda: direct(*layer.tokens),
+        "module": lambda: experts(*layer.tokens),
+        "experts": lambda: by_weights(
+            *layer.tokens, experts.gate_up_b, experts.down_b, experts._options
+        ),
+        "fused_moe": lambda: whole(*layer.tokens, **options),
+    }
+    times = {}
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            for name, call in calls.items():
+                times[f"{name}_{mode.__name__}_host_us"] = host_microseconds(call)
+    return times
 
 
 def to_cupy(tensor: torch.Tensor) -> Any:
@@ -548,7 +584,8 @@ def check_peer(package: Any, operator: Any, layer: Layer) -> Iterator[Check]:
             source,
             output,
             fields_of(weights)["b"],
-            weights.bias,
+            # vLLM multiplies NVFP4's bias by the scale for all as well, where tokens have weights.
+            None if key.s_type == "kFE4M3fn" else weights.bias,
             scales,
             a_scales,
             global_scales,

@@ -9,9 +9,9 @@ token; weights are GPTQ's int4 with 128 rows per scale, activations bfloat16. Wh
 computes is compared with PyTorch in float32, with dequantised weights, and so is PyTorch in
 bfloat16. Then the same is asked for in other ways: on another stream, on two streams at once, from
 two threads, into the caller's output, with temporary tensors, step by step, from a CUDA graph, as
-the sum of two halves of the experts, with arrays of CuPy; where there are two GPUs, with the layer
-on the second one while the first is current, and with half of the experts on each. Exit status 1 if
-anything is not as it should be.
+the sum of two halves of the experts, with arrays of CuPy, with what tune() has measured; where
+there are two GPUs, with the layer on the second one while the first is current, and with half of
+the experts on each. Exit status 1 if anything is not as it should be.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import importlib.util
 import os
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -251,7 +252,7 @@ def from_cupy(layer: Layer, tokens: Tokens) -> torch.Tensor:
 
     package, shape = layer._package, layer.shape
     gate_up, down = layer.prepared
-    size = package.moe_gemm_block_size(tokens.x.shape[0], shape.experts, shape.top_k, "kBFloat16")
+    size = layer.experts.block_size(*tokens.ids.shape)
     torch.cuda.synchronize()
     with cupy.cuda.Stream(non_blocking=True) as stream:
         ids = cupy.from_dlpack(tokens.ids) + cupy.int32(0)
@@ -269,8 +270,7 @@ def from_cupy(layer: Layer, tokens: Tokens) -> torch.Tensor:
 def step_by_step(layer: Layer, tokens: Tokens) -> torch.Tensor:
     package, shape = layer._package, layer.shape
     gate_up, down = layer.prepared
-    m = tokens.x.shape[0]
-    size = package.moe_gemm_block_size(m, shape.experts, shape.top_k, "kBFloat16")
+    size = layer.experts.block_size(*tokens.ids.shape)
     blocks = package.moe_align(tokens.ids, num_experts=shape.experts, block_size=size)
     both = package.moe_gemm(tokens.x, gate_up, blocks, top_k=shape.top_k)
     inner = package.silu_and_mul(both)
@@ -388,6 +388,20 @@ def check_tokens(layer: Layer, tokens: Tokens, only: str = "") -> Iterator[tuple
         yield name, errors.small, _figures(errors)
 
 
+def check_tuned(layer: Layer, tokens: Tokens) -> Iterator[tuple[str, bool, str]]:
+    """Yields the check of a layer with the configurations that are measured to be the fastest."""
+    package, m = layer._package, tokens.x.shape[0]
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "tuning.json")
+        [found] = package.tune(layer.experts, [m], top_k=layer.shape.top_k, file=file)
+        tuned = package.MoeLayer(*layer.prepared, tuning=file)
+    right = reference(tokens, layer.gate_up, layer.down, torch.float32)
+    errors = compare(tuned(tokens.x, tokens.weights, tokens.ids), right)
+    times = [found[name] for name in ("microseconds", "built_in_microseconds")]
+    fine = errors.small and 0 < times[0] <= times[1]
+    yield "tune()", fine, f"{_figures(errors)}; {found}"
+
+
 def _figures(errors: Errors) -> str:
     return f"mean error {errors.mean:.5f}, largest {errors.largest:.4f} (of the rms)"
 
@@ -454,8 +468,7 @@ def time_tokens(layer: Layer, tokens: Tokens) -> dict[str, float]:
     package, shape = layer._package, layer.shape
     out = torch.empty_like(tokens.x)
     graph = Graph(layer, tokens)
-    m = tokens.x.shape[0]
-    size = package.moe_gemm_block_size(m, shape.experts, shape.top_k, "kBFloat16")
+    size = layer.experts.block_size(*tokens.ids.shape)
     blocks = package.moe_align(tokens.ids, num_experts=shape.experts, block_size=size)
     both = package.moe_gemm(tokens.x, layer.prepared[0], blocks, top_k=shape.top_k)
     inner = package.silu_and_mul(both)
@@ -493,6 +506,8 @@ def run_checks(
     for m in tokens:
         given = make_tokens(layer.shape, m, device)
         found = list(check_tokens(layer, given, only))
+        if not only:
+            found += check_tuned(layer, given)
         if m == tokens[-1] and not only:
             found += check_refusals(layer, given)
         for name, fine, detail in found:

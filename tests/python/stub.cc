@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <mutex>
 #include <sstream>
@@ -100,6 +101,10 @@ cudaError_t cudaSetDevice(int device) {
   state().device = device;
   return cudaSuccess;
 }
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  std::snprintf(properties->name, sizeof properties->name, "Stub %d", device);
+  return cudaSuccess;
+}
 const char* cudaGetErrorString(cudaError_t error) {
   return error == cudaErrorNoDevice ? "no CUDA-capable device is detected" : "unknown error";
 }
@@ -152,6 +157,20 @@ int moe_gemm_block_size(int m, int num_experts, int top_k, const ScalarType& a_t
   Line line("moe_gemm_block_size");
   line("m", m)("num_experts", num_experts)("top_k", top_k)("a_type", a_type).done();
   return a_type.size_bits() == 8 ? 16 : 8;
+}
+
+Status moe_gemm_block_size(const MoeGemmArgs& args, int* block_size) {
+  Line line("device_block_size");
+  add_problem(line, args);
+  *block_size = args.top_k > 1 ? 16 : 32;
+  return line.done();
+}
+
+Status moe_gemm_tiles(const MoeGemmArgs& args, std::vector<MoeGemmTile>* tiles) {
+  Line line("moe_gemm_tiles");
+  add_problem(line, args);
+  *tiles = {{8, {128, 64, 128, 0}}, {64, {64, 256, 384, 2}}};
+  return line.done();
 }
 
 Status moe_gemm_choose_config(const MoeGemmArgs& args, MoeGemmConfig* config) {

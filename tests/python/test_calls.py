@@ -14,7 +14,7 @@ import marlin_moe
 import pytest
 from conftest import Stub
 from frameworks import CUDA, CUDA_MANAGED, PlainTensor, Tensor
-from marlin_moe import Alignment, ExpertWeights, InvalidArgumentError, _library
+from marlin_moe import Alignment, ExpertWeights, InvalidArgumentError, _function, _library
 
 M, N = 4, 64
 
@@ -192,12 +192,53 @@ def test_a_gradient_is_not_dropped_in_silence(stub: Stub, monkeypatch: pytest.Mo
     x: Any = Tensor((M, 2 * N), "float16")
     x.requires_grad = True
     torch.is_grad_enabled = lambda: True
+    marlin_moe.silu_and_mul(Tensor((M, 2 * N), "float16"))  # has none
+    assert len(stub.calls()) == 1
     with pytest.raises(InvalidArgumentError, match=r"^x = a tensor that requires a gradient"):
         marlin_moe.silu_and_mul(x)
     assert stub.calls() == []
     torch.is_grad_enabled = lambda: False
     marlin_moe.silu_and_mul(x)
     assert stub.call("act_and_mul")["x"] == x.pointer
+
+
+def test_messages_name_types_by_module_unless_it_is_pythons_own(stub: Stub) -> None:
+    del stub
+
+    class Other:
+        pass
+
+    Other.__module__ = "a.b"
+    for value, words in (
+        ((1, 2), "tuple"),
+        (types.SimpleNamespace(), "types.SimpleNamespace"),
+        (Other(), "a.b.Other"),
+    ):
+        with pytest.raises(InvalidArgumentError) as caught:
+            marlin_moe.moe_gemm(**{**gemm_arguments(), "alignment": value})
+        assert str(caught.value).startswith(
+            f"alignment = {words} object is not allowed; allowed: a marlin_moe.Alignment"
+        )
+
+
+@pytest.mark.parametrize("module", ["jax.core", "jaxlib._jax", "marlin_moe._jax"])
+def test_arrays_of_jax_and_calls_of_them_become_part_of_its_program(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    front: Any = types.ModuleType("marlin_moe._jax")
+    front.call = lambda *given: given
+    monkeypatch.setitem(sys.modules, "marlin_moe._jax", front)
+    monkeypatch.setattr(marlin_moe, "_jax", front, raising=False)
+
+    class Array(PlainTensor):
+        pass
+
+    Array.__module__ = module
+    x = Array((M, 2 * N), "float16")
+    called, names, given = marlin_moe.silu_and_mul(x)
+    assert (called, names[:2], given[:2]) == ("act_and_mul", ("x", "activation"), (x, "silu"))
+    assert _function.Function(x, "tokens")(7) == (x, ("tokens",), (7,))
+    assert stub.calls() == []
 
 
 def test_importing_imports_no_framework_and_no_library() -> None:

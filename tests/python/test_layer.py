@@ -65,7 +65,7 @@ def test_the_steps_and_what_each_is_given(stub: Stub) -> None:
     assert {fields["stream"] for _, fields in calls} == {STREAM}
     align, first, silu, second, total = (fields for _, fields in calls)
 
-    assert (align["num_ids"], align["num_experts"], align["block_size"]) == (IDS, EXPERTS, 8)
+    assert (align["num_ids"], align["num_experts"], align["block_size"]) == (IDS, EXPERTS, 16)
     assert (align["topk_ids"], align["drop_remote"]) == (given["topk_ids"].pointer, 1)
     for gemm in (first, second):
         for name in ("sorted_token_ids", "expert_ids", "num_tokens_past_padded", "block_size"):
@@ -165,13 +165,55 @@ def test_experts_of_other_devices(stub: Stub) -> None:
     assert (align["drop_remote"], first["num_experts"]) == (1, EXPERTS)
 
 
-def test_the_block_size_is_the_librarys_or_the_callers(stub: Stub) -> None:
-    make(num_experts=64, expert_map=Tensor((64,), "int32"))(**tokens())
-    [asked] = [fields for name, fields in stub.calls() if name == "moe_gemm_block_size"]
+def questions(stub: Stub) -> list[dict[str, Any]]:
+    """What a layer asked for a block size with, of the device or without one."""
+    names = ("device_block_size", "moe_gemm_block_size")
+    return [{"name": name, **fields} for name, fields in stub.calls() if name in names]
+
+
+def test_the_block_size_is_the_devices_or_the_callers(stub: Stub) -> None:
+    layer = make(num_experts=64, expert_map=Tensor((64,), "int32"))
+    layer(**tokens())
+    [asked] = questions(stub)
+    assert (asked["name"], asked["device"]) == ("device_block_size", 0)
     assert (asked["m"], asked["num_experts"], asked["top_k"]) == (M, 64, TOP_K)
-    assert asked["a_type"] == "kBFloat16"
-    make(block_size=48)(**tokens())
+    assert (asked["n"], asked["k"], asked["a_type"]) == (2 * INNER, HIDDEN, "kBFloat16")
+    assert layer.block_size(M, TOP_K) == 16
+    layer = make(block_size=48)
+    assert layer.block_size(M, TOP_K) == 48
+    layer(**tokens())
     assert {fields["block_size"] for name, fields in stub.calls() if name in LAUNCHES[:2]} == {48}
+    for given in ((0, TOP_K), (M, None)):
+        with pytest.raises(
+            InvalidArgumentError, match=r"^(tokens = 0|top_k = None) is not allowed"
+        ):
+            layer.block_size(*given)  # type: ignore[arg-type]
+
+
+def test_a_block_size_is_chosen_once_for_a_number_of_tokens(stub: Stub) -> None:
+    layer = make()
+    for m in (M, M, M + 1, M):
+        layer(**tokens(m))
+    assert [asked["m"] for asked in questions(stub)] == [M, M + 1]
+
+
+def test_a_block_size_is_one_that_both_gemms_have_kernels_for(stub: Stub) -> None:
+    layer = make()
+    stub.fail("moe_gemm_choose_config", NO_KERNEL, "none of 16 rows", after=1)
+    layer(**tokens())
+    calls = stub.calls()
+    of_down = [fields for name, fields in calls if name == "device_block_size"][1]
+    assert (of_down["m"], of_down["top_k"], of_down["k"]) == (IDS, 1, INNER)
+    assert {fields["block_size"] for name, fields in calls if name in LAUNCHES[:2]} == {32}
+
+
+def test_where_the_first_gemm_has_no_answer_the_second_is_asked(stub: Stub) -> None:
+    layer = make()
+    stub.fail("device_block_size", NO_KERNEL, "none")
+    layer(**tokens())
+    calls = stub.calls()
+    assert [fields["top_k"] for name, fields in calls if name == "device_block_size"] == [TOP_K, 1]
+    assert {fields["block_size"] for name, fields in calls if name in LAUNCHES[:2]} == {32}
 
 
 def test_gate_and_up_are_not_taken_for_a_single_matrix(stub: Stub) -> None:
@@ -486,7 +528,7 @@ def test_each_device_has_a_workspace_of_its_own(stub: Stub) -> None:
     assert stub.device() == 0  # the caller's again
 
 
-def test_sums_by_atomic_additions_have_a_workspace_of_their_own(stub: Stub) -> None:
+def test_sums_by_atomic_additions_share_the_workspace(stub: Stub) -> None:
     layer = make()
     common = workspace_of(stub, layer)
     gate_up = weights(HIDDEN, 2 * INNER)
@@ -494,7 +536,7 @@ def test_sums_by_atomic_additions_have_a_workspace_of_their_own(stub: Stub) -> N
     marlin_moe.moe_gemm(
         Tensor((M, HIDDEN), "bfloat16"), gate_up, blocks, top_k=TOP_K, atomic_reduce=True
     )
-    assert stub.call("moe_gemm")["workspace"] != common
+    assert stub.call("moe_gemm")["workspace"] == common
 
 
 def test_a_workspace_is_zeroed_before_its_first_use_and_grows(stub: Stub) -> None:

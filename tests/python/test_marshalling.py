@@ -10,7 +10,13 @@ import marlin_moe
 import pytest
 from conftest import Stub
 from frameworks import Tensor
-from marlin_moe import Alignment, ExpertWeights, GemmConfig, PaddedShape
+from marlin_moe import (
+    Alignment,
+    ExpertWeights,
+    GemmConfig,
+    InvalidArgumentError,
+    PaddedShape,
+)
 
 STREAM = 0x5000
 EXPERTS, K, N, M, TOP_K = 8, 256, 512, 6, 2
@@ -358,6 +364,39 @@ def test_quantize_activations(stub: Stub, out_type: str, dtype: str) -> None:
         "scales": scales.pointer,
         "factor": factor.pointer,
     }
+
+
+@pytest.mark.parametrize(
+    ("a_type", "c_type", "dtypes"),
+    [
+        ("kFloat16", "kBFloat16", ("float16", "bfloat16")),
+        ("kBFloat16", "kFloat16", ("bfloat16", "float16")),
+    ],
+)
+def test_results_of_the_other_16_bit_type(
+    stub: Stub, a_type: str, c_type: str, dtypes: tuple[str, str]
+) -> None:
+    weights = ExpertWeights(
+        Tensor((EXPERTS, K // 16, N * 2), "int32"),
+        Tensor((EXPERTS, 2, N), dtypes[1]),
+        "kU4B8",
+        128,
+        a_type=a_type,
+    )
+    lists = [Tensor((n,), "int32") for n in (M * TOP_K * 8, M * TOP_K, 1)]
+    out = marlin_moe.moe_gemm(Tensor((M, K), dtypes[0]), weights, Alignment(*lists, 8), top_k=TOP_K)
+    assert (out.shape, out.dtype) == ((M * TOP_K, N), dtypes[1])
+    fields = stub.call("moe_gemm")
+    assert [fields[name] for name in ("a_type", "c_type", "s_type")] == [a_type, c_type, c_type]
+    with pytest.raises(InvalidArgumentError, match=rf"^a_type = {c_type} is not allowed; allowed"):
+        marlin_moe.moe_gemm(Tensor((M, K), dtypes[1]), weights, Alignment(*lists, 8), top_k=TOP_K)
+    down = ExpertWeights(
+        Tensor((EXPERTS, N // 32, K * 2), "int32"), Tensor((EXPERTS, 2, K), dtypes[1]), "kU4B8", 128
+    )
+    with pytest.raises(
+        InvalidArgumentError, match=rf"{a_type}.* is not allowed; allowed: {c_type}"
+    ):
+        marlin_moe.MoeLayer(weights, down)
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ import hashlib
 import importlib.util
 import os
 import re
+import struct
 import subprocess
 import sys
 import zipfile
 from email.parser import Parser
 from pathlib import Path
 
+import library_needs
 import marlin_moe
 import pytest
 
@@ -82,7 +84,67 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_name_says_what_it_runs_on() -> None:
     version = re.escape(marlin_moe.__version__)
-    assert re.fullmatch(rf"marlin_moe-{version}-py3-none-linux_(x86_64|aarch64)\.whl", WHEEL.name)
+    platform = r"manylinux_2_34_(x86_64|aarch64)"
+    assert re.fullmatch(rf"marlin_moe-{version}-py3-none-{platform}\.whl", WHEEL.name)
+
+
+def test_the_library_needs_no_more_than_the_name_says() -> None:
+    with zipfile.ZipFile(WHEEL) as wheel:
+        library = wheel.read("marlin_moe/libmarlin_moe_ffi.so")
+        [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/NEEDS")]
+        needs = wheel.read(name).decode().split()
+    assert {"libtvm_ffi.so", "libcudart.so.13", "libc.so.6"} <= set(needs)
+    # In whatever table a version stands, its text does.
+    said = {text.decode() for text in re.findall(rb"\0(GLIBC_2[.\d]*|GLIBCXX_3[.\d]*)\0", library)}
+    assert said
+    assert said <= set(needs)
+    assert max(int(text.split(".")[1]) for text in said if text.startswith("GLIBC_")) <= 34
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--glibc=2.34", "--cuda=13"], ""),
+        (
+            ["--glibc=2.34", "--cuda=12"],
+            "needs libcudart.so.13; the wheel says CUDA 12: build with",
+        ),
+        (
+            ["--glibc=2.28", "--cuda=13"],
+            "needs GLIBC_2.32; machines with glibc 2.28 have GLIBC_2.28",
+        ),
+    ],
+)
+def test_a_library_that_needs_more_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], options: list[str], complaint: str
+) -> None:
+    """An ELF file of three sections, made by hand: what needs what, and the names."""
+    names = b"\0libcudart.so.13\0libc.so.6\0GLIBC_2.32\0GLIBC_PRIVATE\0GLIBCXX_3.4.9\0"
+    runtime, libc, *versions = (
+        names.index(text)
+        for text in (b"libcudart", b"libc.so", b"GLIBC_2.32", b"GLIBC_PRIVATE", b"GLIBCXX")
+    )
+    dynamic = struct.pack("<QQQQQQ", 1, runtime, 1, libc, 0, 0)
+    needed = struct.pack("<HHIII", 1, 3, libc, 16, 0)
+    for i, version in enumerate(versions):
+        needed += struct.pack("<IHHII", 0, 0, 2 + i, version, 16 if i < 2 else 0)
+    parts = [(names, 3, 0, 0), (dynamic, 6, 0, 0), (needed, 0x6FFFFFFE, 0, 1)]
+    body, sections = b"", b""
+    for part, kind, link, info in parts:
+        sections += struct.pack(
+            "<IIQQQQIIQQ", 0, kind, 0, 0, 64 + len(body), len(part), link, info, 8, 0
+        )
+        body += part
+    header = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+    header += struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 0, 64 + len(body), 0, 64, 56, 0, 64, 3, 0)
+    file = tmp_path / "library.so"
+    file.write_bytes(header + body + sections)
+    report = tmp_path / "NEEDS"
+    code = library_needs.main([str(file), str(report), *options])
+    assert code == (1 if complaint else 0)
+    assert complaint in capfd.readouterr().err
+    expected = ["libcudart.so.13", "libc.so.6", "GLIBCXX_3.4.9", "GLIBC_2.32", "GLIBC_PRIVATE"]
+    assert report.read_text().split() == expected
 
 
 def test_the_version_is_the_modules() -> None:
@@ -141,6 +203,7 @@ def test_metadata() -> None:
     binding, runtime = metadata.get_all("Requires-Dist", [])
     assert binding == "apache-tvm-ffi>=0.1.15.post2,<0.2"
     assert re.fullmatch(r"nvidia-cuda-runtime==13\.\*; extra == .cuda13.", runtime)
+    assert "Environment :: GPU :: NVIDIA CUDA :: 13" in metadata.get_all("Classifier", [])
     assert "# marlin_moe" in metadata.get_payload()
 
 

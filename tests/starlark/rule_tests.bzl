@@ -19,7 +19,7 @@ def _actions(env, mnemonic):
     return [action for action in analysistest.target_actions(env) if action.mnemonic == mnemonic]
 
 def _written(env, name):
-    """Returns what the only action that writes a file of this name writes into it."""
+    """Returns the content of the file of this name that an action writes. There is one such action."""
     contents = [
         action.content
         for action in _actions(env, "FileWrite")
@@ -38,7 +38,7 @@ def _generated_files_impl(ctx):
     asserts.equals(env, 1, len(actions))
     asserts.equals(env, files, actions[0].outputs.to_list())
 
-    # An interpreter sees nothing of the machine but itself.
+    # The interpreter reads nothing of the user or the environment.
     asserts.equals(env, ["-I", "-S"], actions[0].argv[1:3])
     inputs = [file for file in actions[0].inputs.to_list() if file.owner == target.label]
     asserts.equals(env, ["spec.json"], _names(inputs))
@@ -282,12 +282,12 @@ def _options_reach_nvcc_impl(ctx):
 
 options_reach_nvcc_test = analysistest.make(_options_reach_nvcc_impl)
 
-# Options that every compile reads less and keeps less with, and one that makes it read more.
+# Options that make a compile read and keep less, and one that makes it read more.
 _LEAN_OPTIONS = ["-D_GLIBCXX_BITS_SPECFUN_H=1", "-fno-exceptions"]
 _LAMBDA_OPTION = "--extended-lambda"
 
 def _lean_impl(ctx):
-    """This module's template is compiled without what it has no use for, other code is not."""
+    """This module's template is compiled without unused headers and exceptions, other code with them."""
     env = analysistest.begin(ctx)
     actions = _actions(env, "CudaCompile")
     asserts.true(env, actions)
@@ -299,7 +299,7 @@ def _lean_impl(ctx):
 
 lean_test = analysistest.make(_lean_impl, attrs = {"lean": attr.bool(mandatory = True)})
 
-# What is compiled of the schemes for all families, in link order.
+# The compiled groups of the schemes for all families, in link order.
 _GROUPS = [
     "srcs",
     "sm75.int4_weights",
@@ -402,7 +402,7 @@ wrong_argument_is_named_test = analysistest.make(
 )
 
 def _wrong_flag_is_named_test(flags):
-    """Makes a test that a target fails under flags with the message that it is given."""
+    """Makes a test that a target fails under flags with a given message."""
     return analysistest.make(
         _wrong_argument_is_named_impl,
         attrs = {"message": attr.string(mandatory = True)},

@@ -9,7 +9,7 @@ _TABLE = QUANT_SCHEMES + FURTHER_QUANT_SCHEMES
 _TABLE_NAMES = [scheme["name"] for scheme in _TABLE]
 
 def _scheme(**fields):
-    """Returns what quant_scheme() makes of a valid scheme with some fields replaced."""
+    """Returns quant_scheme() of a valid scheme with some fields replaced."""
     return quant_scheme(**(dict(
         name = "my_int4",
         a_type = ["kBFloat16", "kFloat16"],

@@ -1,4 +1,4 @@
-"""What the parsers of --cuda_archs in Starlark and in Python both make of a string.
+"""Strings for --cuda_archs, with the result that both parsers, in Starlark and in Python, return.
 
 A literal only: Starlark loads this file, Python parses it with `ast`.
 """

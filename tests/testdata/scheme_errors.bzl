@@ -1,14 +1,14 @@
-"""What the checks of quantisation schemes in Starlark and in Python both say of a scheme.
+"""Quantisation schemes, with the message of both checks, in Starlark and in Python.
 
 A literal only: Starlark loads this file, Python parses it with `ast`.
 """
 
-# valid: a scheme as the generator's spec spells it. cases: what another scheme has in the place of
-# that, and what is said of it behind its name, empty if there is nothing to refuse. Fields are
-# checked one by one in the order name, a_type, b_type, c_type, s_type, tiles, group_blocks, then for
-# each a_type: its c_types, its thread_m_blocks, its b_type, then for each of its c_types the s_type
-# and the group_blocks. The first error counts. Type names are listed in alphabetical order, other
-# values in the order of the table.
+# valid: a scheme as the generator's spec spells it. cases: fields that replace those of `valid`, and
+# the message about the result without the scheme's name, empty if nothing is refused. The checks take
+# the fields in the order name, a_type, b_type, c_type, s_type, tiles, group_blocks, then for each
+# a_type: its c_types, its thread_m_blocks, its b_type, then for each of its c_types the s_type and the
+# group_blocks. The first error counts. Type names are listed in alphabetical order, other values in
+# the order of the table.
 SCHEME_ERRORS = {
     "valid": {
         "name": "my_int4",

@@ -71,7 +71,6 @@ static void take_c_type(ffi::AnyView given, MoeGemmArgs* args) {
   } else {
     check(check_type("c_type", args->c_type, {types::kFloat16, types::kBFloat16}));
   }
-  if (args->a_type.size_bits() == 16) args->a_type = args->c_type;
 }
 
 // Takes what an expert's scales are multiplied by: NVFP4 has it always, weights for S8 activations
@@ -137,6 +136,7 @@ static ffi::ObjectRef expert_weights(ffi::AnyView b, ffi::AnyView scales, ffi::A
   args.scales = factors.data();
   args.num_groups = factors.size(1);
   take_c_type(c_type, &args);
+  if (a_type == nullptr) args.a_type = args.c_type;
   take_extras(&taker, args, zero_points, global_scales, bias, g_idx, perm, &args);
   const bool scaled = args.a_type == types::kS8 && args.group_size > 0;
   weights->a_factor = taker

@@ -12,8 +12,7 @@ namespace binding {
 
 class ExpertWeightsObj : public ffi::Object {
  public:
-  // Shape, types and pointers of the weights; all else is what a call fills in. Beside 16-bit
-  // activations a_type is c_type.
+  // Shape, types and pointers of the weights; all else is what a call fills in.
   MoeGemmArgs args;
   // Of weights packed elsewhere for S8 activations: what the activations' scales are multiplied by.
   const float* a_factor = nullptr;

@@ -2,11 +2,13 @@
 #include <tvm/ffi/container/array.h>
 #include <tvm/ffi/function.h>
 
-#include <algorithm>
 #include <string>
+#include <vector>
 
+#include "configs.h"
 #include "expert_weights.h"
 #include "marlin_moe/host/arguments.h"
+#include "marlin_moe/host/cuda_status.h"
 #include "marlin_moe/moe_align.h"
 #include "workspace.h"
 
@@ -14,31 +16,6 @@ namespace marlin_moe {
 namespace binding {
 
 namespace types = MARLIN_TYPE_NAMESPACE;
-
-// A configuration of the caller's, if there is one.
-class GivenConfig {
- public:
-  explicit GivenConfig(ffi::AnyView given) {
-    if (given == nullptr) return;
-    const auto numbers = given.try_cast<ffi::Array<ffi::Any>>();
-    if (!numbers || numbers->size() != 6) {
-      refuse("config", describe(given),
-             "(thread_k, thread_n, threads, blocks_per_sm, stripe_slack, gather_first)");
-    }
-    const auto number = [&](const char* name, std::int64_t i) {
-      return to_int(name, (*numbers)[i]);
-    };
-    config_ = {number("config.thread_k", 0),     number("config.thread_n", 1),
-               number("config.threads", 2),      number("config.blocks_per_sm", 3),
-               number("config.stripe_slack", 4), number("config.gather_first", 5)};
-    given_ = true;
-  }
-  const MoeGemmConfig* get() const { return given_ ? &config_ : nullptr; }
-
- private:
-  MoeGemmConfig config_;
-  bool given_ = false;
-};
 
 // A GEMM's activations and weights, in the arguments that they are part of.
 static MoeGemmArgs to_args(const ExpertWeightsObj& weights, const Operand& a, ffi::AnyView a_type,
@@ -113,14 +90,14 @@ static ffi::Optional<ffi::Tensor> moe_gemm_(ffi::AnyView a, ffi::AnyView weights
   take_alignment(call, sorted_token_ids, expert_ids, num_tokens_past_padded, &args);
   args.expert_parallel = to_bool("expert_parallel", expert_parallel);
   args.atomic_reduce = to_bool("atomic_reduce", atomic_reduce);
-  const GivenConfig given(config);
+  const auto given = take_config("config", config);
   const DLDataType dtype = own_dtype(args.c_type);
   const DLDataType integers{kDLInt, 16, 1};
   const Output result =
       take_output(call, "out", out, {dtype, integers},
                   {static_cast<std::int64_t>(args.m) * args.top_k, args.n}, "[m * top_k, n]");
   args.c = result.operand.data();
-  launch_gemm(call, args, given.get());
+  launch_gemm(call, args, given ? &*given : nullptr);
   return result.made;
 }
 
@@ -139,6 +116,31 @@ static ffi::Array<std::int64_t> choose_config(ffi::AnyView a, ffi::AnyView weigh
           config.blocks_per_sm, config.stripe_slack, config.gather_first};
 }
 
+// Lists of block_size, thread_k, thread_n, threads and blocks_per_sm.
+static ffi::Array<ffi::Array<std::int64_t>> gemm_tiles(ffi::AnyView weights) {
+  const auto experts = to_weights("weights", weights);
+  Call call("weights", experts->b);
+  call.stream();  // the kernels are the device's
+  MoeGemmArgs args = experts->args;
+  args.m = 1;
+  std::vector<MoeGemmTile> tiles;
+  check(moe_gemm_tiles(args, &tiles));
+  ffi::Array<ffi::Array<std::int64_t>> found;
+  for (const auto& [block_size, config] : tiles) {
+    found.push_back(
+        {block_size, config.thread_k, config.thread_n, config.threads, config.blocks_per_sm});
+  }
+  return found;
+}
+
+// The name of the GPU that weights are on.
+static ffi::String device_name(ffi::AnyView weights) {
+  cudaDeviceProp properties = {};
+  const int device = to_weights("weights", weights)->b.tensor->device.device_id;
+  check(cuda_status(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties"));
+  return properties.name;
+}
+
 static int block_size_for(ffi::AnyView m, ffi::AnyView num_experts, ffi::AnyView top_k,
                           ffi::AnyView a_type) {
   const auto positive = [](const char* name, ffi::AnyView given, int least) {
@@ -155,6 +157,8 @@ static int block_size_for(ffi::AnyView m, ffi::AnyView num_experts, ffi::AnyView
 
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(moe_gemm, marlin_moe::binding::moe_gemm_)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(moe_gemm_choose_config, marlin_moe::binding::choose_config)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(device_name, marlin_moe::binding::device_name)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(moe_gemm_tiles, marlin_moe::binding::gemm_tiles)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(moe_gemm_block_size, marlin_moe::binding::block_size_for)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(clear_workspaces, marlin_moe::binding::clear_workspaces)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(set_empty, marlin_moe::binding::set_empty)

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "activations.h"
+#include "configs.h"
 #include "expert_weights.h"
 #include "marlin_moe/host/arguments.h"
 #include "marlin_moe/host/cuda_status.h"
@@ -32,9 +33,9 @@ struct Layer {
   ffi::Optional<ffi::Tensor> expert_map_owner;
   Operand expert_map;
   int num_experts = 0;  // of all devices
-  int block_size = 0;   // 0: chosen for each call
   bool weight_input = false;
   std::optional<ActAndMulArgs> activation;  // none: GEMM 2 takes what GEMM 1 makes
+  std::unique_ptr<LayerConfigs> configs;
 
   int hidden() const { return gate_up->args.k; }
   int intermediate() const { return down->args.k; }
@@ -78,9 +79,9 @@ class Run {
       : layer_(layer), call_(call), x_(x), ids_(ids), weights_(weights), out_(out) {
     align_.num_ids = static_cast<int>(ids.elements());
     align_.num_experts = layer.num_experts;
-    align_.block_size = layer.block_size > 0 ? layer.block_size
-                                             : moe_gemm_block_size(rows(), layer.num_experts,
-                                                                   top_k(), layer.a_type());
+    call.stream();  // the choice is the device's
+    config_ = layer.configs->get(rows(), top_k());
+    align_.block_size = config_.block_size;
     align_.drop_remote = true;
     align_.topk_ids = ids.data_as<const int>();
     align_.expert_map = layer.expert_map.data_as<const int>();
@@ -95,15 +96,15 @@ class Run {
                                                        rows(), x_.row_stride(), gate_up_values_)
                                             : x_.data();
     const std::int64_t stride = layer_.quantises() ? layer_.hidden() : x_.row_stride();
-    gemm("gate_up", *layer_.gate_up, source, rows(), stride, top_k(), layer_.weight_input,
-         gate_up_values_, pieces_.at<void>(gate_up_));
+    gemm("gate_up", *layer_.gate_up, config_.gate_up, source, rows(), stride, top_k(),
+         layer_.weight_input, gate_up_values_, pieces_.at<void>(gate_up_));
     if (layer_.activation) activate();
     const void* activated = pieces_.at<void>(layer_.activation ? activated_ : gate_up_);
     if (layer_.quantises()) {
       activated = quantise("down", *layer_.down, activated, align_.num_ids, layer_.intermediate(),
                            down_values_);
     }
-    gemm("down", *layer_.down, activated, align_.num_ids, layer_.intermediate(), 1,
+    gemm("down", *layer_.down, config_.down, activated, align_.num_ids, layer_.intermediate(), 1,
          !layer_.weight_input, down_values_, pieces_.at<void>(down_));
     sum();
   }
@@ -161,8 +162,9 @@ class Run {
     return args.out;
   }
 
-  void gemm(const char* step, const ExpertWeightsObj& weights, const void* a, int m,
-            std::int64_t stride, int top_k, bool weighted, const Quantised& quantised, void* c) {
+  void gemm(const char* step, const ExpertWeightsObj& weights,
+            const std::optional<MoeGemmConfig>& config, const void* a, int m, std::int64_t stride,
+            int top_k, bool weighted, const Quantised& quantised, void* c) {
     MoeGemmArgs args = weights.args;
     args.m = m;
     args.top_k = top_k;
@@ -175,7 +177,7 @@ class Run {
     args.expert_ids = align_.expert_ids;
     args.num_tokens_past_padded = align_.num_tokens_past_padded;
     args.c = c;
-    launch_gemm(call_, args, nullptr, step);
+    launch_gemm(call_, args, config ? &*config : nullptr, step);
   }
 
   void activate() {
@@ -210,6 +212,7 @@ class Run {
   const Operand& ids_;
   const Operand& weights_;
   void* out_;
+  LayerConfig config_;
   MoeAlignArgs align_;
   Pieces pieces_;
   std::size_t gate_up_ = 0, activated_ = 0, down_ = 0;
@@ -269,21 +272,23 @@ static void check_pair(const Layer& layer) {
     same("gate_up: n", first.n, second.k, ", the k of down, where there is no activation");
   }
   check(check_type("down: c_type", second.c_type, {first.c_type}));
+  if (first.a_type.size_bits() == 16) {
+    check(check_type("gate_up: a_type", first.a_type, {first.c_type},
+                     " in a layer, whose GEMMs have one type,"));
+  }
   check(check_type("down: a_type", second.a_type, {first.a_type}));
 }
 
-// Asks for kernels of both GEMMs, so that a layer that has none is refused before any launch.
-static void check_kernels(const Layer& layer) {
-  Call call("gate_up", layer.gate_up->b);
+// Takes what calls are launched with, and asks for kernels of both GEMMs, so that a layer that has
+// none is refused before any launch.
+static void take_configs(Layer* layer, ffi::AnyView block_size, ffi::AnyView tuning) {
+  Call call("gate_up", layer->gate_up->b);
   call.stream();
-  for (const auto& [step, weights] :
-       {std::pair{"gate_up", layer.gate_up.get()}, std::pair{"down", layer.down.get()}}) {
-    MoeGemmArgs args = weights->args;
-    args.m = 1;
-    args.block_size = layer.block_size > 0 ? layer.block_size : 16;
-    MoeGemmConfig config;
-    check(moe_gemm_choose_config(args, &config), step);
-  }
+  layer->configs =
+      std::make_unique<LayerConfigs>(layer->gate_up->args, layer->down->args, layer->num_experts);
+  layer->configs->take_block_size(block_size);
+  layer->configs->check_kernels();
+  layer->configs->take_tuned(tuning);
 }
 
 static void take_experts(Layer* layer, ffi::AnyView num_experts, ffi::AnyView expert_map) {
@@ -308,32 +313,48 @@ static void take_experts(Layer* layer, ffi::AnyView num_experts, ffi::AnyView ex
 static ffi::Function moe_layer(ffi::AnyView gate_up, ffi::AnyView down, ffi::AnyView num_experts,
                                ffi::AnyView expert_map, ffi::AnyView block_size,
                                ffi::AnyView weight_input, ffi::AnyView activation,
-                               ffi::AnyView interleaved, ffi::AnyView alpha, ffi::AnyView limit) {
+                               ffi::AnyView interleaved, ffi::AnyView alpha, ffi::AnyView limit,
+                               ffi::AnyView tuning) {
   auto layer = std::make_shared<Layer>();
   layer->gate_up = to_weights("gate_up", gate_up);
   layer->down = to_weights("down", down);
   layer->activation = take_activation(activation, interleaved, alpha, limit, true);
   check_pair(*layer);
   take_experts(layer.get(), num_experts, expert_map);
-  if (block_size != nullptr) {
-    layer->block_size = to_int("block_size", block_size);
-    if (layer->block_size < 1) {
-      refuse("block_size", std::to_string(layer->block_size), "None, or a multiple of 8 from 8 on");
-    }
-  }
   layer->weight_input = to_bool("apply_router_weight_on_input", weight_input);
   if (layer->weight_input && layer->gate_up->args.bias != nullptr) {
     refuse("apply_router_weight_on_input", "True",
            "False where gate_up has a bias, which the weight would multiply as well");
   }
-  check_kernels(*layer);
+  take_configs(layer.get(), block_size, tuning);
   return ffi::Function::FromTyped(
       [layer](ffi::AnyView x, ffi::AnyView topk_weights, ffi::AnyView topk_ids, ffi::AnyView out) {
         return run_layer(*layer, x, topk_weights, topk_ids, out);
       });
 }
 
+// The block size that calls of a layer have.
+static int layer_block_size(ffi::AnyView gate_up, ffi::AnyView down, ffi::AnyView num_experts,
+                            ffi::AnyView block_size, ffi::AnyView tuning, ffi::AnyView rows,
+                            ffi::AnyView top_k) {
+  const auto first = to_weights("gate_up", gate_up), second = to_weights("down", down);
+  Call call("gate_up", first->b);
+  call.stream();
+  const int experts =
+      num_experts == nullptr ? first->args.num_experts : to_int("num_experts", num_experts);
+  LayerConfigs configs(first->args, second->args, experts);
+  configs.take_block_size(block_size);
+  configs.take_tuned(tuning);
+  const auto positive = [](const char* name, ffi::AnyView given) {
+    const int number = to_int(name, given);
+    if (number < 1) refuse(name, std::to_string(number), "1 or more");
+    return number;
+  };
+  return configs.get(positive("tokens", rows), positive("top_k", top_k)).block_size;
+}
+
 }  // namespace binding
 }  // namespace marlin_moe
 
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(layer_block_size, marlin_moe::binding::layer_block_size)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(moe_layer, marlin_moe::binding::moe_layer)

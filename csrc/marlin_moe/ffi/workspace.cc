@@ -16,8 +16,8 @@ namespace binding {
 
 static constexpr std::uintptr_t kAlignment = 256;
 
-// Device, stream, thread (on cudaStreamPerThread), capture (0: none), and whether sums are atomic.
-using Key = std::tuple<int, cudaStream_t, std::thread::id, unsigned long long, bool>;
+// Device, stream, thread (on cudaStreamPerThread), and capture (0: none).
+using Key = std::tuple<int, cudaStream_t, std::thread::id, unsigned long long>;
 
 struct Workspace {
   std::mutex mutex;  // held from a call's first launch to its last: threads may share a stream
@@ -37,7 +37,7 @@ static Workspaces& workspaces() {
   return *all;
 }
 
-static Key key_of(const Call& call, cudaStream_t stream, bool atomic_reduce) {
+static Key key_of(const Call& call, cudaStream_t stream) {
   cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
   unsigned long long capture = 0;
   check(cuda_status(cudaStreamGetCaptureInfo(stream, &capturing, &capture),
@@ -45,7 +45,7 @@ static Key key_of(const Call& call, cudaStream_t stream, bool atomic_reduce) {
   if (capturing != cudaStreamCaptureStatusActive) capture = 0;
   const bool per_thread = stream == cudaStreamPerThread;
   return {call.device(), stream, per_thread ? std::this_thread::get_id() : std::thread::id(),
-          capture, atomic_reduce};
+          capture};
 }
 
 static std::shared_ptr<Workspace> find(const Key& key) {
@@ -70,7 +70,7 @@ static void grow(Call& call, std::size_t bytes, Workspace* workspace) {
 
 void launch_gemm(Call& call, MoeGemmArgs args, const MoeGemmConfig* config, const char* step) {
   args.stream = call.stream();
-  const std::shared_ptr<Workspace> workspace = find(key_of(call, args.stream, args.atomic_reduce));
+  const std::shared_ptr<Workspace> workspace = find(key_of(call, args.stream));
   const std::lock_guard<std::mutex> lock(workspace->mutex);
   for (int attempt = 0;; ++attempt) {
     args.workspace = workspace->data;

@@ -19,7 +19,7 @@ class Target:
     """What weights are prepared for.
 
     Attributes:
-      a_type: `kS8` or `kFE4M3fn`; None: 16-bit activations of c_type.
+      a_type: type of the activations; None: c_type.
       c_type: type of results.
       n: output columns; None: as many as there are, filled up.
       k: rows; None: likewise.
