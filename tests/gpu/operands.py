@@ -386,6 +386,16 @@ class Problem:
         other.args.a_scales = self._on_device(scales)
         return other
 
+    def with_smaller_a(self, power: int) -> Problem:
+        """Returns the problem on the same memory with activations that are 2^power of these."""
+        if self._a_scales is not None:
+            other = self.with_a_scales(self._a_scales * 2.0**power)
+            other._a_scales = self._a_scales * 2.0**power
+            return other
+        other = self._with_a(self._a * 2.0**power)
+        other._a = self._a * 2.0**power
+        return other
+
     def with_other_padding(self) -> Problem:
         """Returns the problem on the same memory with other numbers in A's columns of padding."""
         key = self.case.weights

@@ -118,10 +118,9 @@ class Epilogue {
       const SharedAddress next = from + 4 * k_warp * kRowsPerBlock * kStride;
       add(v, load_shared_floats(next), load_shared_floats(next + 16));
     }
-    if constexpr (Multiplier::kSumPower > 0) {
-      // Before sums are exchanged: atomic additions take subnormal numbers for zero.
+    if constexpr (Multiplier::kExchangePower > 0) {
 #pragma unroll
-      for (int i = 0; i < kUnit; ++i) v[i] *= power_of_two(Multiplier::kSumPower);
+      for (int i = 0; i < kUnit; ++i) v[i] *= power_of_two(Multiplier::kExchangePower);
     }
   }
 
@@ -174,7 +173,7 @@ class Epilogue {
   }
 
   __device__ __forceinline__ ColumnTerms column_terms(int expert, unsigned column) const {
-    float factor = power_of_two(Multiplier::kSumPower < 0 ? Multiplier::kSumPower : 0);
+    float factor = power_of_two(kRestPower);
     if (Traits::kGlobalScale || (Traits::kMayHaveGlobalScale && params_.global_scales != nullptr)) {
       factor *= __ldg(params_.global_scales + expert);
     }
@@ -186,8 +185,9 @@ class Epilogue {
     if (params_.bias != nullptr) load_permuted(terms.bias, params_.bias, expert, column);
     return terms;
   }
-  static constexpr bool kScalesColumns = Traits::kChannel || Traits::kGlobalScale ||
-                                         Traits::kMayHaveGlobalScale || Multiplier::kSumPower < 0;
+  static constexpr int kRestPower = Multiplier::kSumPower - Multiplier::kExchangePower;
+  static constexpr bool kScalesColumns =
+      Traits::kChannel || Traits::kGlobalScale || Traits::kMayHaveGlobalScale || kRestPower != 0;
 
   static __device__ __forceinline__ float power_of_two(int power) {
     return __int_as_float((127 + power) << 23);

@@ -38,6 +38,15 @@ class Multiplier16 {
   // What a finished sum still has to be multiplied by, as a power of two.
   static constexpr int kSumPower = Traits::kGrouped ? Scale::kSumPower : 0;
 
+  // What it is multiplied by before thread blocks add up their sums of a tile, whatever it still
+  // has to be: atomic additions take subnormal numbers for zero. Sums of e4m3 beside bf16 are
+  // 2^-120 of the right ones until their column's scale makes up for it; half of that leaves room
+  // either way.
+  static constexpr bool kScalesMakeUp = Traits::kChannel && !kRestoresWeights &&
+                                        Traits::kB == MARLIN_TYPE_NAMESPACE::kFE4M3fn.id() &&
+                                        Traits::kA == MARLIN_TYPE_NAMESPACE::kBFloat16.id();
+  static constexpr int kExchangePower = kScalesMakeUp ? 60 : kSumPower > 0 ? kSumPower : 0;
+
   // Both 16-row blocks that a warp multiplies in a stage are in one group, unless groups are that
   // small. With many rows there are no registers to keep the group's terms in. With zero points and
   // 32 rows the two blocks are multiplied together instead: faster than one after the other. So

@@ -24,6 +24,7 @@ class Multiplier8 {
   // as e4m3. e4m3 itself has none.
   static constexpr bool kExponentScales = Traits::kS == MARLIN_TYPE_NAMESPACE::kFE8M0fnu.id();
   static constexpr int kSumPower = 0;
+  static constexpr int kExchangePower = 0;
 
   static constexpr bool kMultipliesPairs = false;
 
