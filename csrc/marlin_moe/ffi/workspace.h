@@ -1,4 +1,5 @@
-// Scratch memory of GEMMs, kept from call to call, because it has to be zero before its first use.
+// Scratch memory of GEMMs, kept from call to call. It is zeroed once, which rules out the few
+// numbers in fresh memory that would mislead a GEMM (moe_gemm.h).
 #pragma once
 
 #include "call.h"
