@@ -10,11 +10,30 @@ from typing import Any
 import marlin_moe
 import pytest
 from frameworks import Tensor
-from marlin_moe import _library
+from marlin_moe import ExpertWeights, MoeLayer, _library
 
 # Before the package loads its library, which it does once.
 if "MARLIN_MOE_STUB" in os.environ:
     os.environ["MARLIN_MOE_LIBRARY"] = str(Path(os.environ["MARLIN_MOE_STUB"]).absolute())
+
+
+# Of the layer that make_layer() makes.
+EXPERTS, HIDDEN, INNER = 16, 256, 128
+
+
+def weights(k: int, n: int, **changes: Any) -> ExpertWeights:
+    """Returns INT4 weights of a layer's GEMM, or what `changes` make of them."""
+    fields: dict[str, Any] = {
+        "b": Tensor((EXPERTS, k // 16, n * 2), "int32"),
+        "scales": Tensor((EXPERTS, k // 128, n), "bfloat16"),
+        "b_type": "kU4B8",
+        "group_size": 128,
+    }
+    return ExpertWeights(**{**fields, **changes})
+
+
+def make_layer(**options: Any) -> MoeLayer:
+    return MoeLayer(weights(HIDDEN, 2 * INNER), weights(INNER, HIDDEN), **options)
 
 
 class Stub:

@@ -8,29 +8,15 @@ from typing import Any
 
 import marlin_moe
 import pytest
-from conftest import Stub
+from conftest import EXPERTS, HIDDEN, INNER, Stub, make_layer, weights
 from frameworks import Tensor
 from marlin_moe import ExpertWeights, InvalidArgumentError, MoeLayer, NoKernelError
 
-EXPERTS, HIDDEN, INNER, M, TOP_K, STREAM = 16, 256, 128, 5, 4, 0x5000
+M, TOP_K, STREAM = 5, 4, 0x5000
 IDS = M * TOP_K
 LAUNCHES = ["moe_align", "moe_gemm", "act_and_mul", "moe_gemm", "topk_sum"]
 QUANTISED = ["quantize_activations"]
 NO_KERNEL = 3
-
-
-def weights(k: int, n: int, **changes: Any) -> ExpertWeights:
-    fields: dict[str, Any] = {
-        "b": Tensor((EXPERTS, k // 16, n * 2), "int32"),
-        "scales": Tensor((EXPERTS, k // 128, n), "bfloat16"),
-        "b_type": "kU4B8",
-        "group_size": 128,
-    }
-    return ExpertWeights(**{**fields, **changes})
-
-
-def make(**options: Any) -> MoeLayer:
-    return MoeLayer(weights(HIDDEN, 2 * INNER), weights(INNER, HIDDEN), **options)
 
 
 def tokens(m: int = M) -> dict[str, Tensor]:
@@ -101,7 +87,7 @@ def extents(calls: list[tuple[str, dict[str, Any]]]) -> list[tuple[int, int]]:
 
 def test_what_lies_between_the_steps_does_not_overlap(stub: Stub) -> None:
     stub.set(align_bytes=999)
-    layer, given = make(), tokens()
+    layer, given = make_layer(), tokens()
     Tensor.made.clear()
     layer(**given)
     pieces = extents(steps(stub))
@@ -119,7 +105,7 @@ def test_what_lies_between_the_steps_does_not_overlap(stub: Stub) -> None:
 
 
 def test_a_call_makes_its_result_its_scratch_and_once_a_workspace(stub: Stub) -> None:
-    layer, given = make(), tokens()
+    layer, given = make_layer(), tokens()
     Tensor.made.clear()
     layer(**given)
     assert len(Tensor.made) == 3
@@ -133,7 +119,7 @@ def test_a_call_makes_its_result_its_scratch_and_once_a_workspace(stub: Stub) ->
 
 def test_the_result_goes_where_the_caller_says(stub: Stub) -> None:
     out = Tensor((M, HIDDEN), "bfloat16")
-    assert make()(**tokens(), out=out) is out
+    assert make_layer()(**tokens(), out=out) is out
     assert stub.call("topk_sum")["out"] == out.pointer
 
 
@@ -158,7 +144,7 @@ def test_fused_moe_is_a_layer_for_one_call(stub: Stub) -> None:
 
 def test_experts_of_other_devices(stub: Stub) -> None:
     expert_map = Tensor((64,), "int32")
-    make(num_experts=64, expert_map=expert_map)(**tokens())
+    make_layer(num_experts=64, expert_map=expert_map)(**tokens())
     align, first, _, _, total = (fields for _, fields in steps(stub))
     for step in (align, total):
         assert (step["num_experts"], step["expert_map"]) == (64, expert_map.pointer)
@@ -172,14 +158,14 @@ def questions(stub: Stub) -> list[dict[str, Any]]:
 
 
 def test_the_block_size_is_the_devices_or_the_callers(stub: Stub) -> None:
-    layer = make(num_experts=64, expert_map=Tensor((64,), "int32"))
+    layer = make_layer(num_experts=64, expert_map=Tensor((64,), "int32"))
     layer(**tokens())
     [asked] = questions(stub)
     assert (asked["name"], asked["device"]) == ("device_block_size", 0)
     assert (asked["m"], asked["num_experts"], asked["top_k"]) == (M, 64, TOP_K)
     assert (asked["n"], asked["k"], asked["a_type"]) == (2 * INNER, HIDDEN, "kBFloat16")
     assert layer.block_size(M, TOP_K) == 16
-    layer = make(block_size=48)
+    layer = make_layer(block_size=48)
     assert layer.block_size(M, TOP_K) == 48
     layer(**tokens())
     assert {fields["block_size"] for name, fields in stub.calls() if name in LAUNCHES[:2]} == {48}
@@ -191,14 +177,14 @@ def test_the_block_size_is_the_devices_or_the_callers(stub: Stub) -> None:
 
 
 def test_a_block_size_is_chosen_once_for_a_number_of_tokens(stub: Stub) -> None:
-    layer = make()
+    layer = make_layer()
     for m in (M, M, M + 1, M):
         layer(**tokens(m))
     assert [asked["m"] for asked in questions(stub)] == [M, M + 1]
 
 
 def test_a_block_size_is_one_that_both_gemms_have_kernels_for(stub: Stub) -> None:
-    layer = make()
+    layer = make_layer()
     stub.fail("moe_gemm_choose_config", NO_KERNEL, "none of 16 rows", after=1)
     layer(**tokens())
     calls = stub.calls()
@@ -208,7 +194,7 @@ def test_a_block_size_is_one_that_both_gemms_have_kernels_for(stub: Stub) -> Non
 
 
 def test_where_the_first_gemm_has_no_answer_the_second_is_asked(stub: Stub) -> None:
-    layer = make()
+    layer = make_layer()
     stub.fail("device_block_size", NO_KERNEL, "none")
     layer(**tokens())
     calls = stub.calls()
@@ -230,7 +216,7 @@ def test_gate_and_up_are_not_taken_for_a_single_matrix(stub: Stub) -> None:
 
 def test_router_weights_may_multiply_the_input(stub: Stub) -> None:
     given = tokens()
-    make(apply_router_weight_on_input=True)(**given)
+    make_layer(apply_router_weight_on_input=True)(**given)
     _, first, _, second, _ = (fields for _, fields in steps(stub))
     assert (first["topk_weights"], second["topk_weights"]) == (given["topk_weights"].pointer, 0)
 
@@ -332,7 +318,7 @@ def test_eight_bit_activations_are_quantised_before_each_gemm(stub: Stub) -> Non
 
 
 def test_no_tokens_and_no_choices_launch_no_gemm(stub: Stub) -> None:
-    layer = make()
+    layer = make_layer()
     stub.calls()
     assert layer(**tokens(0)).shape == (0, HIDDEN)
     assert stub.calls() == []
@@ -362,7 +348,7 @@ def test_a_layer_without_kernels_is_refused_before_any_launch(stub: Stub) -> Non
     for after, step in ((0, "gate_up"), (1, "down")):
         stub.fail("moe_gemm_choose_config", NO_KERNEL, "no kernel", after=after)
         with pytest.raises(NoKernelError, match=rf"^{step}: no kernel$"):
-            make()
+            make_layer()
     asked = [fields for name, fields in stub.calls() if name == "moe_gemm_choose_config"]
     assert [(fields["n"], fields["k"]) for fields in asked] == [
         (2 * INNER, HIDDEN),
@@ -384,7 +370,7 @@ def test_a_layer_without_kernels_is_refused_before_any_launch(stub: Stub) -> Non
 def test_a_failure_names_its_step_and_ends_the_call(
     stub: Stub, name: str, after: int, step: str
 ) -> None:
-    layer, given = make(), tokens()
+    layer, given = make_layer(), tokens()
     stub.calls()
     stub.fail(name, 4, "out of order", after=after)
     with pytest.raises(marlin_moe.CudaError, match=rf"^{step}: out of order$"):
@@ -441,7 +427,7 @@ def test_wrong_options_are_refused(stub: Stub) -> None:
 
 
 def test_wrong_tokens_are_refused_before_any_launch(stub: Stub) -> None:
-    layer, given = make(), tokens()
+    layer, given = make_layer(), tokens()
     stub.calls()
     wrong = {
         "x = dtype float16": {"x": Tensor((M, HIDDEN), "float16")},
@@ -482,7 +468,7 @@ def workspace_of(stub: Stub, layer: MoeLayer) -> int:
 
 
 def test_each_stream_has_a_workspace_which_stays(stub: Stub) -> None:
-    layer = make()
+    layer = make_layer()
     found = {}
     for stream in (0x5000, 0x6000, 0x5000, 0x6000):
         Tensor.stream = stream
@@ -492,7 +478,7 @@ def test_each_stream_has_a_workspace_which_stays(stub: Stub) -> None:
 
 
 def test_each_thread_has_one_on_cudastreamperthread(stub: Stub) -> None:
-    layer = make()
+    layer = make_layer()
     Tensor.stream = 2
     mine = workspace_of(stub, layer)
     other: list[int] = []
@@ -505,7 +491,7 @@ def test_each_thread_has_one_on_cudastreamperthread(stub: Stub) -> None:
 
 
 def test_each_device_has_a_workspace_of_its_own(stub: Stub) -> None:
-    here = workspace_of(stub, make())
+    here = workspace_of(stub, make_layer())
     there = MoeLayer(
         *(
             ExpertWeights(
@@ -529,7 +515,7 @@ def test_each_device_has_a_workspace_of_its_own(stub: Stub) -> None:
 
 
 def test_sums_by_atomic_additions_share_the_workspace(stub: Stub) -> None:
-    layer = make()
+    layer = make_layer()
     common = workspace_of(stub, layer)
     gate_up = weights(HIDDEN, 2 * INNER)
     blocks = marlin_moe.moe_align(Tensor((M, TOP_K), "int32"), num_experts=EXPERTS, block_size=8)
@@ -540,7 +526,7 @@ def test_sums_by_atomic_additions_share_the_workspace(stub: Stub) -> None:
 
 
 def test_a_workspace_is_zeroed_before_its_first_use_and_grows(stub: Stub) -> None:
-    layer = make()
+    layer = make_layer()
     stub.calls()
     layer(**tokens())
     calls = launches(stub)
@@ -563,7 +549,7 @@ def test_a_workspace_is_zeroed_before_its_first_use_and_grows(stub: Stub) -> Non
 
 
 def test_a_captured_graph_has_a_workspace_of_its_own(stub: Stub) -> None:
-    layer = make()
+    layer = make_layer()
     eager = workspace_of(stub, layer)
     found = []
     for capture in (7, 7, 8):
@@ -579,7 +565,7 @@ def test_a_captured_graph_has_a_workspace_of_its_own(stub: Stub) -> None:
 
 
 def test_threads_on_one_stream_share_a_workspace_made_once(stub: Stub) -> None:
-    layer = make()
+    layer = make_layer()
     stub.calls()
     barrier = threading.Barrier(4)
     errors: list[BaseException] = []

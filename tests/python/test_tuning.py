@@ -11,30 +11,16 @@ from typing import Any
 
 import marlin_moe
 import pytest
-from conftest import Stub
+from conftest import EXPERTS, HIDDEN, INNER, Stub, make_layer, weights
 from frameworks import Tensor
-from marlin_moe import ExpertWeights, InvalidArgumentError, MoeLayer, _tuning_file
+from marlin_moe import InvalidArgumentError, MoeLayer, _tuning_file
 
-EXPERTS, HIDDEN, INNER, TOP_K = 16, 256, 128, 4
+TOP_K = 4
 NO_KERNEL = 3
 # Tiles of the stub: block size, and what is in the file for it.
 SMALL, LARGE = (8, [128, 64, 128, 0, -1, -1]), (64, [64, 256, 384, 2, -1, -1])
 # The stub's choice for a layer, and the name of its device 0.
 BUILT_IN, GPU = 16, "Stub 0"
-
-
-def weights(k: int, n: int, **changes: Any) -> ExpertWeights:
-    fields: dict[str, Any] = {
-        "b": Tensor((EXPERTS, k // 16, n * 2), "int32"),
-        "scales": Tensor((EXPERTS, k // 128, n), "bfloat16"),
-        "b_type": "kU4B8",
-        "group_size": 128,
-    }
-    return ExpertWeights(**{**fields, **changes})
-
-
-def make(**options: Any) -> MoeLayer:
-    return MoeLayer(weights(HIDDEN, 2 * INNER), weights(INNER, HIDDEN), **options)
 
 
 KEY = {
@@ -83,7 +69,7 @@ def test_a_layer_takes_what_is_measured_for_the_closest_number_of_tokens(
     stub: Stub, tmp_path: Path
 ) -> None:
     file = write(tmp_path, content(choice(4), choice(64, LARGE, down=SMALL[1])))
-    layer = make(tuning=file)
+    layer = make_layer(tuning=file)
     for m, wanted, down in ((1, SMALL, None), (15, SMALL, None), (17, LARGE, SMALL[1])):
         first, second = run(stub, layer, m)
         assert (first["block_size"], config_of(first)) == wanted
@@ -91,21 +77,22 @@ def test_a_layer_takes_what_is_measured_for_the_closest_number_of_tokens(
         assert layer.block_size(m, TOP_K) == wanted[0]
     for gemm in run(stub, layer, 64, top_k=2):  # nobody has measured that
         assert (gemm["block_size"], config_of(gemm)) == (BUILT_IN, None)
-    assert {gemm["block_size"] for gemm in run(stub, make(tuning=file, block_size=48), 64)} == {48}
+    given = make_layer(tuning=file, block_size=48)
+    assert {gemm["block_size"] for gemm in run(stub, given, 64)} == {48}
 
 
 def test_the_environment_may_name_the_file(
     stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MARLIN_MOE_TUNING", write(tmp_path, content(choice(4))))
-    assert config_of(run(stub, make(), 4)[0]) == SMALL[1]
+    assert config_of(run(stub, make_layer(), 4)[0]) == SMALL[1]
     other = tmp_path / "other"
     other.mkdir()
-    given = make(tuning=write(other, content(choice(4, LARGE))))
+    given = make_layer(tuning=write(other, content(choice(4, LARGE))))
     assert config_of(run(stub, given, 4)[0]) == LARGE[1]
     monkeypatch.setenv("MARLIN_MOE_TUNING", "")
     stub.calls()
-    assert config_of(run(stub, make(), 4)[0]) is None
+    assert config_of(run(stub, make_layer(), 4)[0]) is None
 
 
 @pytest.mark.parametrize(
@@ -123,14 +110,14 @@ def test_a_file_of_other_layers_changes_nothing(
     stub: Stub, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     file = write(tmp_path, content(choice(4), **changes))
-    assert {gemm["block_size"] for gemm in run(stub, make(tuning=file), 4)} == {BUILT_IN}
+    assert {gemm["block_size"] for gemm in run(stub, make_layer(tuning=file), 4)} == {BUILT_IN}
 
 
 def test_a_file_that_changes_is_read_again(stub: Stub, tmp_path: Path) -> None:
     file = write(tmp_path, content(choice(4)))
-    assert run(stub, make(tuning=file), 4)[0]["block_size"] == SMALL[0]
+    assert run(stub, make_layer(tuning=file), 4)[0]["block_size"] == SMALL[0]
     write(tmp_path, content(choice(4, LARGE)))
-    assert run(stub, make(tuning=file), 4)[0]["block_size"] == LARGE[0]
+    assert run(stub, make_layer(tuning=file), 4)[0]["block_size"] == LARGE[0]
 
 
 def test_arrays_of_jax_have_the_librarys_choice(
@@ -173,7 +160,7 @@ def test_a_file_that_is_not_of_this_version_is_refused(
 ) -> None:
     file = write(tmp_path, BAD[message])
     with pytest.raises(InvalidArgumentError) as caught:
-        make(tuning=file)
+        make_layer(tuning=file)
     assert str(caught.value).startswith(f"tuning = {file}")
     assert message in str(caught.value)
     assert "run it again" in str(caught.value)
@@ -184,7 +171,7 @@ def test_a_file_that_is_not_there_is_refused(stub: Stub, tmp_path: Path) -> None
     del stub
     for name in (str(tmp_path / "none.json"), 7.5):
         with pytest.raises(InvalidArgumentError, match=r"^tuning = .* is not allowed; allowed: a"):
-            make(tuning=name)
+            make_layer(tuning=name)
 
 
 def test_a_configuration_without_a_kernel_is_refused(stub: Stub, tmp_path: Path) -> None:
@@ -192,9 +179,9 @@ def test_a_configuration_without_a_kernel_is_refused(stub: Stub, tmp_path: Path)
     for after, step in ((0, "gate_up"), (1, "down")):
         stub.fail("moe_gemm_workspace_size", NO_KERNEL, "no kernel", after=after)
         with pytest.raises(marlin_moe.NoKernelError, match=rf"^tuning: {step}: no kernel"):
-            make(tuning=file)
+            make_layer(tuning=file)
     stub.calls()
-    make(tuning=file)
+    make_layer(tuning=file)
     asked = [fields for name, fields in stub.calls() if name == "moe_gemm_workspace_size"]
     assert [(gemm["m"], gemm["top_k"], gemm["n"]) for gemm in asked] == [
         (4, TOP_K, 2 * INNER),
@@ -299,16 +286,16 @@ def test_the_fastest_block_size_and_tiles_are_written(stub: Stub, tmp_path: Path
         ("moe_gemm", LARGE[0], LARGE[1][1]): 15.0,
     }
     file = str(tmp_path / "tuning.json")
-    [made] = marlin_moe.tune(make(), [32], top_k=TOP_K, file=file)
+    [made] = marlin_moe.tune(make_layer(), [32], top_k=TOP_K, file=file)
     assert (made["microseconds"], made["built_in_microseconds"]) == (34.0, 45.0)
     assert (made["block_size"], made["gate_up"], made["down"]) == (*LARGE, LARGE[1])
     assert json.loads(Path(file).read_text())["layers"] == [{"key": KEY, "choices": [made]}]
-    assert [config_of(gemm) for gemm in run(stub, make(tuning=file), 32)] == [LARGE[1]] * 2
+    assert [config_of(gemm) for gemm in run(stub, make_layer(tuning=file), 32)] == [LARGE[1]] * 2
     # Another number of tokens and another layer are added.
     Event.costs["moe_gemm", BUILT_IN, 0] = 14.6
-    [kept] = marlin_moe.tune(make(), [2], top_k=TOP_K, file=file)
+    [kept] = marlin_moe.tune(make_layer(), [2], top_k=TOP_K, file=file)
     assert (kept["block_size"], kept["gate_up"], kept["down"]) == (BUILT_IN, None, None)
-    other = make(num_experts=64, expert_map=Tensor((64,), "int32"))
+    other = make_layer(num_experts=64, expert_map=Tensor((64,), "int32"))
     marlin_moe.tune(other, [2, 4], top_k=TOP_K, file=file)
     found = json.loads(Path(file).read_text())["layers"]
     assert [len(layer["choices"]) for layer in found] == [2, 2]
@@ -346,7 +333,7 @@ def test_what_is_measured_is_what_the_layer_does(stub: Stub, tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("torch")
 def test_what_tune_refuses(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    layer, file = make(), str(tmp_path / "tuning.json")
+    layer, file = make_layer(), str(tmp_path / "tuning.json")
     refused: dict[str, dict[str, Any]] = {
         "layer = NoneType object": {"layer": None},
         "tokens, top_k = 0": {"tokens": [4, 0]},
