@@ -174,7 +174,7 @@ def _fused_moe(x: Any, topk_weights: Any, topk_ids: Any, **given: Any) -> Any:
     return MoeLayer(gate_up, down, **given)(x, topk_weights, topk_ids)
 
 
-def _fused_moe_shape(x: Any, **given: Any) -> Any:
+def _layer_shape(x: Any, **others: Any) -> Any:
     return x.new_empty(x.shape)
 
 
@@ -248,7 +248,7 @@ _define(
     ],
     "Tensor",
     _fused_moe,
-    _fused_moe_shape,
+    _layer_shape,
 )
 
 
@@ -271,10 +271,6 @@ def _experts(
     return module._prepared()(x, topk_weights, topk_ids)
 
 
-def _experts_shape(x: Any, **others: Any) -> Any:
-    return x.new_empty(x.shape)
-
-
 _define(
     "experts",
     [
@@ -287,7 +283,7 @@ _define(
     ],
     "Tensor",
     _experts,
-    _experts_shape,
+    _layer_shape,
 )
 
 

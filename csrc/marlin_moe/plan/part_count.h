@@ -14,10 +14,11 @@ namespace marlin_moe {
 
 struct PartCount {
   using Word = std::uint64_t;
+  static constexpr int kMostParts = 8;
 
   // Parts that the word counts.
   static MARLIN_HOST_DEVICE constexpr int arrived(Word word) {
-    return word - kNone < kMost ? static_cast<int>(word - kNone) : 0;
+    return word - kNone < Word{kMostParts} ? static_cast<int>(word - kNone) : 0;
   }
   // The word behind one more arrival; behind the last of `parts` one that counts none.
   static MARLIN_HOST_DEVICE constexpr Word next(Word word, int parts) {
@@ -25,11 +26,8 @@ struct PartCount {
     return count < parts ? kNone + count : 0;
   }
 
-  static constexpr int kMostParts = 8;
-
  private:
   static constexpr Word kNone = 0x6b1dc59e37a4d200;
-  static constexpr Word kMost = 8;
 };
 
 }  // namespace marlin_moe

@@ -66,7 +66,7 @@ inline ExpectedBlocks expect_blocks(const Sm90Problem& problem, int rows) {
 // Into how many parts the kernel may cut a tile along k: parts of four stages are worth the
 // exchange of partial sums.
 inline int sm90_k_splits(const Sm90Problem& problem) {
-  return std::clamp(problem.stages() / 4, 1, 8);
+  return std::clamp(problem.stages() / 4, 1, PartCount::kMostParts);
 }
 
 // Microseconds, roughly, that the GEMM takes with a tile.

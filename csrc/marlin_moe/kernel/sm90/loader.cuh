@@ -55,9 +55,7 @@ class Loader {
   static constexpr int kPasses = (Traits::kRows + kRowsPerPass - 1) / kRowsPerPass;
   static_assert(kRowsPerPass == 16, "SharedLayout::init_barriers() counts the rows' first threads");
 
-  __device__ __forceinline__ bool staged() const {
-    return Traits::kStagedA && params_.staged_a != nullptr;
-  }
+  __device__ __forceinline__ bool staged() const { return rows_are_staged<Traits>(params_); }
 
   __device__ __forceinline__ bool in_tile(int pass) const {
     return Traits::kRows % kRowsPerPass == 0 || row_ + pass * kRowsPerPass < Traits::kRows;

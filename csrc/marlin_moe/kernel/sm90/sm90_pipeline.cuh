@@ -77,10 +77,16 @@ struct SharedLayout {
   }
 };
 
+// Whether the rows of A are staged; if not, the loaders gather them.
+template <class Traits>
+__device__ __forceinline__ bool rows_are_staged(const Params& params) {
+  return Traits::kStagedA && params.staged_a != nullptr;
+}
+
 // Lets wgmma see a stage's rows of A. Staged ones come through the proxy that it reads through.
 template <class Traits>
 __device__ __forceinline__ void see_rows(const Params& params) {
-  if (!Traits::kStagedA || params.staged_a == nullptr) fence_async_proxy();
+  if (!rows_are_staged<Traits>(params)) fence_async_proxy();
 }
 
 // A place in a ring, and the parity of the round.
